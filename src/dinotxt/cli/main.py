@@ -1,0 +1,35 @@
+"""The entry point: ``dinotxt VERB``."""
+
+from typing import Annotated
+
+import typer
+
+from dinotxt import __version__
+
+app = typer.Typer(
+    name="dinotxt",
+    help="Classify, search and segment pictures by words; train your own model on your own pairs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dinotxt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

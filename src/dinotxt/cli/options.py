@@ -1,0 +1,37 @@
+"""The options that several verbs share, declared once."""
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="A named model, openclip:NAME/PRETRAINED, or a run or export folder."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures a forward pass.")]
+NumWorkers = Annotated[
+    int | None, typer.Option(min=0, help="Processes that decode pictures (default: by machine).")
+]
+Size = Annotated[
+    int | None, typer.Option(min=1, help="Input size in pixels (default: the model's own).")
+]
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--labels", help="Comma-separated labels; `a | b` are synonyms. Repeats."),
+]
+LabelsFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="A file with one label a line.")
+]
+Templates = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE|TEXT", help='Prompt templates, or one such as "a photo of {}".'
+    ),
+]

@@ -1,0 +1,52 @@
+"""The exceptions of dinotxt; every one that a user can cause names the fix.
+
+```text
+DinotxtError
+├── ConfigError      a key, a value or a combination of options is wrong
+├── CheckpointError  weights are missing, damaged, unsafe or of another model
+├── DataError        a picture, a caption file or a folder cannot be used
+└── BackendError     a device, an optional package or a service is missing
+```
+"""
+
+import importlib
+from types import ModuleType
+
+
+class DinotxtError(Exception):
+    """Base class of every error that dinotxt raises on purpose."""
+
+
+class ConfigError(DinotxtError):
+    """A key, a value or a combination of options is wrong."""
+
+
+class CheckpointError(DinotxtError):
+    """Weights are missing, damaged, unsafe or belong to another model."""
+
+
+class DataError(DinotxtError):
+    """A picture, a caption file or a data folder cannot be used."""
+
+
+class BackendError(DinotxtError):
+    """A device, an optional package or a service is missing."""
+
+
+def import_extra(module: str, *, extra: str) -> ModuleType:
+    """Import an optional package, or say how to install it.
+
+    Args:
+        module: The module to import, such as ``"pyarrow.parquet"``.
+        extra: The extra of dinotxt that brings it, such as ``"parquet"``.
+
+    Raises:
+        BackendError: If the module is not installed; the message holds the command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        message = f'{module} is not installed: run `pip install "dinotxt[{extra}]"`.'
+        raise BackendError(message) from None

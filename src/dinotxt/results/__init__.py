@@ -1,0 +1,1 @@
+"""Frozen results of the predictors and evaluations; NumPy and Pillow only."""
