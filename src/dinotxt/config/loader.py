@@ -5,9 +5,9 @@ Errors carry the dotted path of the key and, for an unknown one, the nearest key
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -37,7 +37,7 @@ def load_config(
     for override in overrides:
         tree = _merge(tree, _parse_override(override))
     try:
-        return model.model_validate(tree)
+        return model.model_validate(_with_kinds(model, tree))
     except ValidationError as error:
         lines = [_describe(model, dict(issue)) for issue in error.errors()]
         raise ConfigError("\n".join(lines)) from None
@@ -89,45 +89,69 @@ def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return "kind" not in new or new["kind"] == old.get("kind")
 
 
+def _with_kinds(structure: Any, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the ``kind`` of a branch that leaves it out with that of the field's default."""
+    filled = dict(tree)
+    for name, annotation, default in _members(structure):
+        branch = filled.get(name)
+        if not isinstance(branch, Mapping):
+            continue
+        if "kind" not in branch and hasattr(default, "kind"):
+            branch = {"kind": default.kind, **branch}
+        variants = _structures(annotation)
+        chosen = [one for one in variants if _kind_of(one) in (None, branch.get("kind"))]
+        filled[name] = _with_kinds(chosen[0], branch) if chosen else branch
+    return filled
+
+
 def _describe(model: type[BaseModel], issue: Mapping[str, Any]) -> str:
-    location = [str(part) for part in issue["loc"]]
-    path = ".".join(location)
+    path, known = _locate(model, [str(part) for part in issue["loc"]])
+    dotted = ".".join(path)
     if issue["type"] not in {"extra_forbidden", "unexpected_keyword_argument"}:
         given = "" if issue["type"] == "missing" else f" (got {issue['input']!r})"
-        return f"{path}: {issue['msg']}{given}"
-    known = sorted(_keys_at(model, location[:-1]))
-    nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        return f"{dotted}: {issue['msg']}{given}"
+    nearest = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     hint = f"did you mean `{nearest[0]}`?" if nearest else f"known keys: {', '.join(known)}"
-    return f"{path}: unknown key; {hint}"
+    return f"{dotted}: unknown key; {hint}"
 
 
-def _keys_at(model: Any, path: Sequence[str]) -> set[str]:
-    """Return the keys that are known at a dotted path, over all variants of a union."""
-    here = [model]
-    for part in path:
-        found = [kind for one in here for kind in _children(one, part)]
-        here = found or here  # pydantic adds a union's tag to the path; it names no key
-    return {name for one in here for name, _ in _members(one)}
+def _locate(model: Any, location: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the path as the user wrote it, and the keys known where its last part stands.
+
+    Pydantic puts the tag of a union's variant into the location; it names no key.
+    """
+    here, path = [model], []
+    for part in location[:-1]:
+        tagged = [one for one in here if _kind_of(one) == part]
+        if tagged:
+            here = tagged
+            continue
+        path.append(part)
+        members = [member for one in here for member in _members(one)]
+        here = [one for name, kind, _ in members if name == part for one in _structures(kind)]
+    known = sorted({name for one in here for name, _, _ in _members(one)})
+    return [*path, *location[-1:]], known
 
 
-def _children(kind: Any, name: str) -> Iterator[Any]:
-    for member, annotation in _members(kind):
-        if member == name:
-            yield from _structures(annotation)
+def _kind_of(structure: Any) -> Any:
+    return next((default for name, _, default in _members(structure) if name == "kind"), None)
 
 
-def _structures(annotation: Any) -> Iterator[Any]:
-    if _is_structure(annotation):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _structures(argument)
+def _structures(annotation: Any) -> list[Any]:
+    nested = [one for argument in get_args(annotation) for one in _structures(argument)]
+    return [annotation, *nested] if _is_structure(annotation) else nested
 
 
-def _members(kind: Any) -> Iterator[tuple[str, Any]]:
-    if is_dataclass(kind):
-        yield from ((field.name, field.type) for field in fields(kind))
-    elif _is_structure(kind):
-        yield from ((name, info.annotation) for name, info in kind.model_fields.items())
+def _members(structure: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Give the name, the type and the default of every field."""
+    if is_dataclass(structure):
+        hints = get_type_hints(structure, include_extras=True)
+        for field in fields(structure):
+            made = field.default if field.default_factory is MISSING else field.default_factory()
+            yield field.name, hints[field.name], made
+    elif _is_structure(structure):
+        for name, info in structure.model_fields.items():
+            yield name, info.annotation, info.get_default(call_default_factory=True)
 
 
 def _is_structure(kind: Any) -> bool:
