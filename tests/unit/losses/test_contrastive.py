@@ -1,0 +1,69 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dinotxt.losses import tiles
+from dinotxt.losses.contrastive import clip_loss
+
+
+def features(count: int, width: int = 8, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    image, text = (
+        F.normalize(torch.randn(count, width, generator=generator, dtype=torch.float64), dim=-1)
+        for _ in range(2)
+    )
+    scale = torch.tensor(37.0, dtype=torch.float64)
+    return image.requires_grad_(), text.requires_grad_(), scale.requires_grad_()
+
+
+def plain(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+    logits = scale * image @ text.T
+    own = torch.arange(len(image))
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "ROWS", 3)
+    monkeypatch.setattr(tiles, "COLUMNS", 5)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("count", [1, 2, 5, 13])
+def test_chunked_loss_and_gradients_equal_the_plain_loss(count: int) -> None:
+    inputs = features(count)
+    expected = plain(*inputs)
+    expected_gradients = torch.autograd.grad(expected * 3, inputs)
+    loss = clip_loss(*inputs)
+    gradients = torch.autograd.grad(loss * 3, inputs)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-10)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_gradients_agree_with_finite_differences() -> None:
+    assert torch.autograd.gradcheck(clip_loss, features(7))
+
+
+def test_extreme_logits_stay_finite_in_float32() -> None:
+    image = F.normalize(torch.randn(6, 4), dim=-1).requires_grad_()
+    text = (-image.detach()).requires_grad_()
+    loss = clip_loss(image, text, torch.tensor(100.0))
+    (gradient,) = torch.autograd.grad(loss, [image])
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()
+
+
+def test_half_precision_features_give_a_float32_loss_and_half_gradients() -> None:
+    image = F.normalize(torch.randn(6, 4), dim=-1).bfloat16().requires_grad_()
+    loss = clip_loss(image, image.detach(), torch.tensor(10.0))
+    (gradient,) = torch.autograd.grad(loss, [image])
+    assert loss.dtype == torch.float32
+    assert gradient.dtype == torch.bfloat16
+
+
+def test_features_of_different_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(3, 4\)"):
+        clip_loss(torch.zeros(3, 4), torch.zeros(2, 4), torch.tensor(1.0))
