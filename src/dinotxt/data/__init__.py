@@ -1,0 +1,1 @@
+"""Pictures, pairs, labels and masks in; records and arrays out."""

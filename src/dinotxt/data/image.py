@@ -1,0 +1,244 @@
+"""Safe image decoding: whatever comes in, an upright RGB picture or a clear error comes out.
+
+The size of a picture is checked by its header before any pixel is decoded, with limits of our own
+rather than Pillow's process-wide one. Addresses on the web are never fetched.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A picture that is kept somewhere and read when it is needed."""
+
+    @property
+    def name(self) -> str:
+        """Return what an error message should call it."""
+
+    def read(self, max_bytes: int | None = None) -> bytes:
+        """Return the bytes of the file, or raise DataError."""
+
+
+ImageSource = str | Path | bytes | Image.Image | NDArray[np.generic] | Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a picture may cost before it is refused.
+
+    Attributes:
+        max_bytes: The largest file.
+        max_pixels: The most pixels (width times height) that a header may announce.
+    """
+
+    max_bytes: int = 1 << 27
+    max_pixels: int = 1 << 27
+
+
+_DEFAULT_LIMITS = Limits()
+
+
+def open_image(
+    source: ImageSource, *, limits: Limits = _DEFAULT_LIMITS, draft_size: int | None = None
+) -> Image.Image:
+    """Return a picture as an upright RGB image.
+
+    Grey becomes three equal channels, 16 bits are scaled to 8, transparency is laid over white,
+    CMYK is converted, and the EXIF orientation is applied. An animation gives its first frame.
+
+    Args:
+        source: A path, the bytes of a file, a Pillow image, a uint8 array ``[H, W, 3]`` or
+            ``[H, W]``, or a stored picture such as an ``ImageRef``.
+        limits: Caps on bytes and pixels.
+        draft_size: A JPEG may be decoded smaller, its sides no less than this (fast training).
+
+    Raises:
+        DataError: If it is not an image, damaged, too large or of an unknown kind.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, limits)
+    name = source_name(source)
+    image = source if isinstance(source, Image.Image) else _open_header(source, name, limits)
+    _check_size(image.size, name, limits)
+    try:
+        if draft_size is not None and image.format == "JPEG":
+            image.draft(None, (draft_size, draft_size))
+        image.load()
+        return _to_rgb(_upright(image), name)
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and others
+        raise DataError(f"{name} is damaged or truncated ({error}).") from error
+
+
+def open_each(
+    sources: Iterable[ImageSource],
+    *,
+    on_skip: Callable[[Skip], None] | None = None,
+    limits: Limits = _DEFAULT_LIMITS,
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield (position, picture) of every readable source; report the others.
+
+    Args:
+        sources: Pictures.
+        on_skip: Called with each one that cannot be read; None raises its error instead.
+        limits: Caps on bytes and pixels.
+    """
+    for position, source in enumerate(sources):
+        try:
+            image = open_image(source, limits=limits)
+        except DataError as error:
+            if on_skip is None:
+                raise
+            on_skip(Skip(source_name(source), str(error)))
+            continue
+        yield position, image
+
+
+def source_name(source: ImageSource) -> str:
+    """Return what an error message or a report should call a source."""
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, bytes):
+        return f"<{len(source)} bytes>"
+    if isinstance(source, np.ndarray):
+        return f"<array {source.dtype} {list(source.shape)}>"
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or f"<{source.mode} image>")
+    return source.name
+
+
+def read_bytes(source: str | Path | bytes | Stored, limits: Limits = _DEFAULT_LIMITS) -> bytes:
+    """Return the bytes of a stored picture.
+
+    Raises:
+        DataError: If the file is missing, empty, larger than the limit, or an address on the web.
+    """
+    name = source_name(source)
+    if isinstance(source, bytes):
+        content = source
+    elif isinstance(source, str | Path):
+        content = _read_path(source, limits)
+    else:
+        content = source.read(limits.max_bytes)
+    if not content:
+        raise DataError(f"{name} is empty.")
+    _check_bytes(len(content), name, limits)
+    return content
+
+
+def _read_path(source: str | Path, limits: Limits) -> bytes:
+    name = str(source)
+    if "://" in name:
+        raise DataError(f"{name} is a web address, which is not fetched: download it first.")
+    try:
+        path = Path(source)
+        if not path.is_file():
+            kind = "is not a file" if path.exists() else "does not exist"
+            raise DataError(f"{name} {kind}.")
+        _check_bytes(path.stat().st_size, name, limits)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name} cannot be read ({error}).") from error
+
+
+def _check_bytes(size: int, name: str, limits: Limits) -> None:
+    if size > limits.max_bytes:
+        raise DataError(
+            f"{name} has {size} bytes, more than {limits.max_bytes}: raise Limits.max_bytes."
+        )
+
+
+def _open_header(source: str | Path | bytes | Stored, name: str, limits: Limits) -> Image.Image:
+    content = read_bytes(source, limits)
+    prefix = content[:16]
+    Image.preinit()
+    if not set(FORMATS) <= set(Image.OPEN):
+        Image.init()
+    try:
+        for kind in FORMATS:
+            factory, accept = Image.OPEN[kind]
+            if accept is None or accept(prefix) is True:
+                # Not Image.open: its own check of the size follows a process-wide setting.
+                image: ImageFile.ImageFile = factory(io.BytesIO(content), "")
+                return image
+    except Exception as error:  # see open_image
+        raise DataError(f"{name} is damaged or truncated ({error}).") from error
+    raise DataError(f"{name} is not a picture in one of the formats {', '.join(FORMATS)}.")
+
+
+def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise DataError(f"{name} has no pixels ({width}x{height}).")
+    if width * height > limits.max_pixels:
+        raise DataError(
+            f"{name} announces {width}x{height} pixels, more than {limits.max_pixels}: "
+            "raise Limits.max_pixels if it is no decompression bomb."
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; damaged EXIF counts as none."""
+    try:
+        method = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a damaged EXIF block raises anything
+        return image
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        return _from_integers(image, name)
+    if image.mode == "F":
+        raise DataError(f"{name} holds floats, whose range is unknown: state a channel mapping.")
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        picture = image.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        white.alpha_composite(picture)
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_integers(image: Image.Image, name: str) -> Image.Image:
+    """Scale 16-bit grey to 8 bits."""
+    values = np.asarray(image)
+    if values.dtype != np.uint16 and (values.min() < 0 or values.max() > 65535):
+        raise DataError(f"{name} is not 8-bit or 16-bit grey: state a channel mapping.")
+    grey = (values.astype(np.uint32) * 255 + 32767) // 65535
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def _from_array(array: NDArray[np.generic], limits: Limits) -> Image.Image:
+    name = source_name(array)
+    is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if array.dtype != np.uint8 or not is_picture:
+        raise DataError(f"{name} is not a picture: give uint8 [H, W, 3] or [H, W].")
+    _check_size((array.shape[1], array.shape[0]), name, limits)
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
