@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: accuracy, recall, confusion and their bootstrap intervals."""

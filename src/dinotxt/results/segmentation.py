@@ -1,0 +1,157 @@
+"""What a segmenter says about one picture: a label for every pixel."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.files import atomic_path
+from dinotxt.results.overlay import Entry, add_legend, blend
+from dinotxt.results.palette import UNLABELLED_COLOUR, palette
+
+UNLABELLED = "unlabelled"
+_SMALL = np.iinfo(np.uint8).max
+
+
+def map_dtype(num_labels: int) -> type[np.uint8] | type[np.uint16]:
+    """Return the type of a label map; its largest value is kept for unlabelled pixels.
+
+    Raises:
+        ConfigError: If there are more labels than a label map can hold.
+    """
+    if num_labels > np.iinfo(np.uint16).max:
+        raise ConfigError(f"{num_labels} labels are too many for a label map: give 65535 at most.")
+    return np.uint8 if num_labels <= _SMALL else np.uint16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """The label map of one picture, at the picture's own size.
+
+    Attributes:
+        image: The path of the picture, or a description of it where it has none.
+        label_map: ``[H, W]``, the position of each pixel's label in ``labels``; the largest
+            value of the type (255 for ``uint8``, 65535 for ``uint16``) is ``unlabelled``.
+        labels: The labels, as the user gave them.
+        decode: Opens what ``overlay`` is given as an upright RGB picture.
+        scores: ``[C, h, w]`` soft scores from 0 to 1 of every label by itself, at the resolution
+            they were computed in, or None if they were not asked for.
+    """
+
+    image: str
+    label_map: NDArray[np.uint8] | NDArray[np.uint16]
+    labels: tuple[str, ...]
+    decode: Callable[[Any], Image.Image] = field(repr=False)
+    scores: NDArray[np.float32] | None = None
+
+    @property
+    def unlabelled(self) -> int:
+        """The value of pixels that fit no label."""
+        return int(np.iinfo(self.label_map.dtype).max)
+
+    @property
+    def areas(self) -> Mapping[str, float]:
+        """The fraction of the picture under each label, in the order of the labels."""
+        shares = self._shares()
+        return {label: float(shares[i]) for i, label in enumerate(self.labels)}
+
+    def area(self, label: str) -> float:
+        """Return the fraction of the picture under a label, from 0 to 1.
+
+        Raises:
+            ConfigError: If the label was not asked for.
+        """
+        return float(np.mean(self.label_map == self._position(label)))
+
+    def mask(self, label: str) -> NDArray[np.float32]:
+        """Return ``[H, W]``: how well the label fits each pixel, from 0 to 1.
+
+        With soft scores they are resized to the picture; otherwise a pixel is 0 or 1.
+
+        Raises:
+            ConfigError: If the label was not asked for.
+        """
+        position = self._position(label)
+        if self.scores is None:
+            return np.asarray(self.label_map == position, dtype=np.float32)
+        height, width = self.label_map.shape
+        small = Image.fromarray(self.scores[position].astype(np.float32))
+        return np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
+
+    def overlay(self, image: Any, opacity: float = 0.5, *, legend: bool = True) -> Image.Image:
+        """Draw the regions over the picture, with a legend of names and areas under it.
+
+        A label has the same colour in every picture that was segmented with the same labels.
+
+        Args:
+            image: The picture that was segmented, in any form that the segmenter takes.
+            opacity: Of the colours, from 0 to 1.
+            legend: Whether to add the legend; without it the result has the picture's size.
+
+        Raises:
+            ConfigError: If the opacity is out of range.
+            DataError: If the picture has another size than the label map.
+        """
+        if not 0 <= opacity <= 1:
+            raise ConfigError(f"opacity is {opacity}: give a number from 0 to 1.")
+        picture = self.decode(image)
+        height, width = self.label_map.shape
+        if picture.size != (width, height):
+            message = f"The picture is {picture.width}x{picture.height} pixels, the label map"
+            raise DataError(f"{message} {width}x{height}: give the picture that was segmented.")
+        colours = self._colours()
+        index_map = np.minimum(self.label_map, len(self.labels))
+        tinted = Image.fromarray(blend(np.asarray(picture), index_map, colours, opacity))
+        return add_legend(tinted, self._entries(colours)) if legend else tinted
+
+    def save_label_map(self, path: str | Path) -> None:
+        """Write the label map as a PNG: 8 bits with a palette, or 16-bit grey from 256 labels.
+
+        A pixel of the file holds the position of its label, 255 (or 65535) if it has none.
+        """
+        if self.label_map.dtype == np.uint8:
+            picture = Image.fromarray(self.label_map)
+            picture.putpalette(self._file_palette())  # turns the mode into "P"
+        else:
+            picture = Image.fromarray(self.label_map)
+        with atomic_path(path) as temporary:
+            picture.save(temporary, format="PNG", optimize=False)
+
+    def _shares(self) -> NDArray[np.float64]:
+        """Return ``[C + 1]`` fractions; the last is unlabelled."""
+        flat = np.minimum(self.label_map, len(self.labels)).ravel()
+        counts = np.bincount(flat, minlength=len(self.labels) + 1)
+        return np.asarray(counts / max(flat.size, 1), dtype=np.float64)
+
+    def _colours(self) -> NDArray[np.uint8]:
+        grey = np.array([UNLABELLED_COLOUR], dtype=np.uint8)
+        return np.concatenate([palette(len(self.labels)), grey])
+
+    def _entries(self, colours: NDArray[np.uint8]) -> list[Entry]:
+        shares = self._shares()
+        names = (*self.labels, UNLABELLED)
+        order = np.argsort(-shares, kind="stable")
+        present = [int(i) for i in order if shares[i] > 0]
+        return [Entry(names[i], _rgb(colours[i]), float(shares[i])) for i in present]
+
+    def _file_palette(self) -> list[int]:
+        table = np.zeros((_SMALL + 1, 3), dtype=np.uint8)
+        table[: len(self.labels)] = palette(len(self.labels))
+        table[_SMALL] = UNLABELLED_COLOUR
+        return [int(value) for value in table.ravel()]
+
+    def _position(self, label: str) -> int:
+        if label not in self.labels:
+            known = ", ".join(self.labels[:10])
+            raise ConfigError(f"{label!r} is not among the labels ({known}).")
+        return self.labels.index(label)
+
+
+def _rgb(colour: NDArray[np.uint8]) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in colour)
+    return red, green, blue
