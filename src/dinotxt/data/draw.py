@@ -23,7 +23,8 @@ def uniform(seed: int, epoch: int, ids: ArrayLike, stream: int = 0) -> NDArray[n
         ids: Non-negative ids, any shape.
         stream: Another stream is another, independent draw of the same id.
     """
-    return np.multiply(_hash(seed, epoch, ids, stream) >> np.uint64(11), 2.0**-53, dtype=np.float64)
+    bits = _hash(seed, epoch, ids, stream) >> np.uint64(11)
+    return bits.astype(np.float64) * np.float64(2.0**-53)
 
 
 def uniforms(
@@ -32,10 +33,8 @@ def uniforms(
     """Draw two numbers in [0, 1) an id, for its text and its image: the halves of one hash."""
     bits = _hash(seed, epoch, ids, 0)
     text, image = bits >> np.uint64(32), bits & np.uint64(0xFFFFFFFF)
-    return (
-        np.multiply(text, 2.0**-32, dtype=np.float64),
-        np.multiply(image, 2.0**-32, dtype=np.float64),
-    )
+    scale = np.float64(2.0**-32)
+    return text.astype(np.float64) * scale, image.astype(np.float64) * scale
 
 
 def _hash(seed: int, epoch: int, ids: ArrayLike, stream: int) -> NDArray[np.uint64]:

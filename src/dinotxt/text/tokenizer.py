@@ -141,7 +141,7 @@ class Tokenizer:
 
     def _encode_with_specials(self, text: str) -> list[int]:
         """Encode a text that spells out a special token, which open_clip takes as that token."""
-        special: dict[str, int] = {t: self._backend.token_to_id(t) for t in (_START, _END)}
+        special = {token: int(self._backend.token_to_id(token) or 0) for token in (_START, _END)}
         ids = [special[_START]]
         for piece, _ in self._backend.pre_tokenizer.pre_tokenize_str(text):
             known = special.get(piece)
