@@ -1,0 +1,1 @@
+"""Neural modules: they take tensors and give tensors; predictors live in ``inference``."""

@@ -1,0 +1,196 @@
+"""The vision backbone: any network that gives patch tokens (paper, section 3.1)."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dinotxt.errors import ConfigError
+from dinotxt.models.config import BackboneConfig
+from dinotxt.models.folding import fold_batch_norms
+from dinotxt.models.sources import build_module
+from dinotxt.models.tokens import Tokens, join_maps
+
+
+class Backbone(nn.Module):
+    """Turns pictures into tokens; frozen, it stays in eval mode and out of every state dict.
+
+    Args:
+        module: A module with timm's ``forward_features`` that gives final tokens [B, N, D] or a
+            final map [B, D, h, w], with ``num_features`` and, where it gives tokens, a
+            ``patch_size`` (or timm's ``patch_embed``) and ``num_prefix_tokens`` (default 1: cls).
+        config: The configuration it was built from.
+    """
+
+    def __init__(self, module: Any, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.module = module
+        self._levels = _Levels(module, config.levels) if config.levels else None
+        self.width: int = self._levels.width if self._levels else module.num_features
+        self.patch_size = self._levels.stride if self._levels else _patch_size(module)
+        self._num_prefix: int = getattr(module, "num_prefix_tokens", 1)
+        self._has_cls = self._num_prefix > 0 and getattr(module, "cls_token", self) is not None
+        self.num_registers = self._num_prefix - int(self._has_cls)
+        self._norms_after_pooling = _norms_after_pooling(module)
+        self._is_convolutional = _is_convolutional(module)
+        if self._is_convolutional:
+            self.num_registers = 0
+        self._hash: str | None = None
+        if config.frozen:
+            self._freeze()
+
+    @classmethod
+    def from_config(cls, config: BackboneConfig) -> "Backbone":
+        """Build the backbone with its weights.
+
+        Raises:
+            ConfigError: If a name or an option is wrong.
+            CheckpointError: If the weights are missing or do not fit.
+        """
+        return cls(build_module(config), config)
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over the names and values of all weights, before batch norms were folded."""
+        if self._hash is not None:
+            return self._hash
+        digest = _hash_tensors(self.module.state_dict())
+        if self.config.frozen:
+            self._hash = digest
+        return digest
+
+    def forward(self, images: Tensor) -> Tokens:
+        """Return the tokens of normalised pictures [B, C, H, W].
+
+        Raises:
+            ConfigError: If the patch does not divide the size of the pictures.
+        """
+        if not self.config.frozen:
+            return self._tokens(images)
+        with torch.no_grad():
+            return self._tokens(images)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set the mode; a frozen backbone stays in eval mode."""
+        return super().train(mode and not self.config.frozen)
+
+    def _tokens(self, images: Tensor) -> Tokens:
+        if self._is_convolutional:
+            images = images.contiguous(memory_format=torch.channels_last)
+        if self._levels is not None:
+            return Tokens.from_map(self._levels.features(images))
+        if not self._is_convolutional:
+            _check_size(images, self.patch_size)
+        features = self.module.forward_features(images)
+        if features.ndim == 4:
+            if getattr(self.module, "output_fmt", "NCHW") == "NHWC":
+                features = features.permute(0, 3, 1, 2)
+            return Tokens.from_map(features)
+        if self._norms_after_pooling:
+            features = self.module.fc_norm(features)
+        height, width = images.shape[-2:]
+        grid = (height // self.patch_size, width // self.patch_size)
+        return Tokens.from_sequence(
+            features, grid, num_prefix=self._num_prefix, has_cls=self._has_cls
+        )
+
+    def _freeze(self) -> None:
+        self.requires_grad_(False)
+        self.eval()
+        if self._is_convolutional:
+            self._hash = _hash_tensors(self.module.state_dict())
+            fold_batch_norms(self.module, self.config.in_channels)
+        self.register_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
+
+
+class _Levels:
+    """Maps of several stages of a convolutional network, joined on the finest grid."""
+
+    def __init__(self, module: Any, levels: tuple[int, ...]) -> None:
+        info = _stages(module)
+        if not hasattr(module, "forward_intermediates") or not info:
+            raise ConfigError("backbone.levels: this backbone gives no intermediate maps.")
+        levels = tuple(sorted(set(levels)))
+        if levels[0] < 0 or levels[-1] >= len(info):
+            message = f"backbone.levels must lie in 0..{len(info) - 1}, got {list(levels)}."
+            raise ConfigError(message)
+        self._module = module
+        self._with_final = levels[-1] == len(info) - 1
+        self._indices = list(levels[:-1] if self._with_final else levels)
+        channels = sum(info[index]["num_chs"] for index in self._indices)
+        self.width: int = channels + self._with_final * module.num_features
+        self.stride: int = info[levels[0]]["reduction"]
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the joined maps, [B, sum of channels, h, w]."""
+        if not self._indices:
+            return self._module.forward_features(images)  # type: ignore[no-any-return]
+        final, maps = self._module.forward_intermediates(images, indices=self._indices)
+        return join_maps([*maps, final] if self._with_final else maps)
+
+
+def _stages(module: Any) -> list[Any]:
+    info = getattr(module, "feature_info", [])
+    return list(getattr(info, "info", info))
+
+
+def _patch_size(module: Any) -> int:
+    if hasattr(module, "patch_size"):
+        return int(module.patch_size)
+    if _stages(module):
+        return int(_stages(module)[-1]["reduction"])
+    embed = getattr(module, "patch_embed", None)
+    if embed is not None and hasattr(embed, "patch_size"):
+        return int(embed.patch_size[0])
+    message = "The backbone's module needs `patch_size`: the pixels along one side of a patch."
+    raise ConfigError(message)
+
+
+def _norms_after_pooling(module: Any) -> bool:
+    """Tell if timm norms the pooled token alone; then the norm is applied to all tokens."""
+    norms = [getattr(module, name, None) for name in ("norm", "fc_norm")]
+    return isinstance(norms[0], nn.Identity) and isinstance(norms[1], nn.LayerNorm)
+
+
+def _is_convolutional(module: nn.Module) -> bool:
+    return any(isinstance(child, nn.BatchNorm2d) for child in module.modules())
+
+
+def _check_size(images: Tensor, patch_size: int) -> None:
+    height, width = images.shape[-2:]
+    if height % patch_size == 0 and width % patch_size == 0 and min(height, width) > 0:
+        return
+    lower = [max(side // patch_size, 1) * patch_size for side in (height, width)]
+    upper = [-(-side // patch_size) * patch_size for side in (height, width)]
+    message = (
+        f"Pictures of {height}x{width} do not divide into patches of {patch_size}: the nearest"
+        f" sizes are {lower[0]}x{lower[1]} and {upper[0]}x{upper[1]}."
+    )
+    raise ConfigError(message)
+
+
+def _hash_tensors(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _forget(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    """Leave the frozen weights out of a state dict."""
+    for key in [key for key in state if key.startswith(prefix)]:
+        del state[key]
+
+
+def _do_not_miss(module: nn.Module, incompatible: Any) -> None:
+    """Do not ask for the frozen weights when a state dict is loaded."""
+    own = {name for name, _ in module.named_parameters()}
+    own |= {name for name, _ in module.named_buffers()}
+    missing = incompatible.missing_keys
+    missing[:] = [key for key in missing if not any(key.endswith(name) for name in own)]

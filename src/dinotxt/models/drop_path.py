@@ -1,0 +1,70 @@
+"""Stochastic depth that skips a residual branch for a subset of the batch, as DINOv2 does it.
+
+Exactly ``max(int((1 - rate) * B), 1)`` samples take the branch and its output grows by B over
+that number, so no work is spent on the others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import LongTensor, Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubsetDraw:
+    """Which samples of a global batch take a branch: a pure function of seed and step.
+
+    A chunk or a process that holds the samples ``start .. start + size`` of the global batch gets
+    its own part of the same draw, so results do not depend on how the batch is split.
+    """
+
+    seed: int
+    step: int
+    global_batch: int
+    start: int
+    size: int
+
+    def kept(self, block: int, branch: int, rate: float) -> tuple[LongTensor, float]:
+        """Return the local indices that take the branch, ascending, and the scale of its output.
+
+        Args:
+            block: Number of the block.
+            branch: 0 for attention, 1 for the feed-forward part.
+            rate: Share of the global batch that skips the branch.
+        """
+        num_kept = _num_kept(self.global_batch, rate)
+        seeds = np.random.SeedSequence([self.seed, self.step, block, branch])
+        generator = np.random.Generator(np.random.Philox(seeds))
+        chosen = generator.permutation(self.global_batch)[:num_kept]
+        local = np.sort(chosen[(chosen >= self.start) & (chosen < self.start + self.size)])
+        indices = torch.from_numpy(local.astype(np.int64) - self.start)
+        return LongTensor(indices), self.global_batch / num_kept
+
+
+def random_subset(batch: int, rate: float) -> tuple[LongTensor, float]:
+    """Draw the samples that take a branch from torch's own generator.
+
+    Returns the indices and the scale of the branch's output.
+    """
+    num_kept = _num_kept(batch, rate)
+    return LongTensor(torch.randperm(batch)[:num_kept]), batch / num_kept
+
+
+def add_on_subset(
+    tokens: Tensor, branch: Callable[[Tensor], Tensor], indices: LongTensor, scale: float
+) -> Tensor:
+    """Add ``scale * branch(tokens[indices])`` to the samples at ``indices``.
+
+    ``tokens`` is [B, N, D]; the other samples stay as they are.
+    """
+    if indices.numel() == 0:
+        return tokens
+    indices = LongTensor(indices.to(tokens.device))
+    residual = branch(tokens.index_select(0, indices))
+    return torch.index_add(tokens, 0, indices, residual.to(tokens.dtype), alpha=scale)
+
+
+def _num_kept(batch: int, rate: float) -> int:
+    return max(int((1 - rate) * batch), 1)

@@ -1,0 +1,112 @@
+"""The vision head psi and the pooling sigma of dino.txt (paper, section 3.2)."""
+
+import torch
+from torch import Tensor, nn
+
+from dinotxt.errors import ConfigError
+from dinotxt.models.blocks import VisionBlock
+from dinotxt.models.config import VisionHeadConfig
+from dinotxt.models.drop_path import SubsetDraw
+from dinotxt.models.tokens import Tokens
+
+_HEAD_WIDTH = 64
+_INIT_STD = 0.02
+
+
+class VisionHead(nn.Module):
+    """Trainable blocks on the backbone's tokens, then a pooling.
+
+    With no blocks and no ``dim`` the tokens pass unchanged and there is nothing to train; the
+    final norm belongs to the blocks.
+
+    Args:
+        config: The head's configuration.
+        in_dim: Width of the backbone's tokens.
+
+    Raises:
+        ConfigError: If the options do not go together.
+    """
+
+    def __init__(self, config: VisionHeadConfig, in_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim or in_dim
+        num_heads = config.num_heads or max(dim // _HEAD_WIDTH, 1)
+        _check(config, dim, num_heads)
+        self.dim = dim
+        self.input_projection = None if config.dim is None else nn.Linear(in_dim, dim)
+        self.blocks = nn.ModuleList(
+            VisionBlock(dim, num_heads, drop_path=config.drop_path, index=index)
+            for index in range(config.num_blocks)
+        )
+        self.ln_final = nn.LayerNorm(dim, eps=1e-5) if config.num_blocks else nn.Identity()
+        self.cls_projection = None
+        if config.cls_projection is not None:
+            self.cls_projection = nn.Linear(dim, config.cls_projection)
+        self.apply(_init_linear)
+
+    @property
+    def embed_dim(self) -> int:
+        """Width E of the pooled image feature."""
+        if self.config.cls_projection is not None:
+            return self.config.cls_projection
+        return 2 * self.dim if self.config.pooling in {"cls_avg", "cls_max"} else self.dim
+
+    def forward(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tokens:
+        """Return the head's tokens; ``draw`` fixes the drop path of a training step."""
+        if self.config.registers == "dropped":
+            tokens = Tokens(tokens.cls, tokens.registers[:, :0], tokens.patches, tokens.grid)
+        if self.input_projection is None and not self.blocks:
+            return tokens
+        sequence = tokens.sequence()
+        if self.input_projection is not None:
+            sequence = self.input_projection(sequence)
+        for block in self.blocks:
+            sequence = block(sequence, draw)
+        return self._split(self.ln_final(sequence), tokens)
+
+    def values(self, tokens: Tokens) -> Tensor:
+        """Return patch tokens [B, h*w, D] with the last block's values for its attention."""
+        if not self.blocks:
+            return self.forward(tokens).patches
+        sequence = tokens.sequence()
+        if self.input_projection is not None:
+            sequence = self.input_projection(sequence)
+        *body, last = self.blocks
+        for block in body:
+            sequence = block(sequence)
+        assert isinstance(last, VisionBlock)
+        return self._split(self.ln_final(last.values(sequence)), tokens).patches
+
+    def pool(self, tokens: Tokens) -> Tensor:
+        """Pool the head's tokens into image features [B, E] (paper, Table 2)."""
+        kind = self.config.pooling
+        if kind == "cls":
+            return tokens.cls if self.cls_projection is None else self.cls_projection(tokens.cls)
+        average = kind in {"avg", "cls_avg"}
+        patches = tokens.patches.mean(dim=1) if average else tokens.patches.amax(dim=1)
+        return torch.cat([tokens.cls, patches], dim=-1) if kind.startswith("cls_") else patches
+
+    def _split(self, sequence: Tensor, tokens: Tokens) -> Tokens:
+        num_prefix = sequence.shape[1] - tokens.patches.shape[1]
+        return Tokens.from_sequence(sequence, tokens.grid, num_prefix=num_prefix, has_cls=True)
+
+
+def _check(config: VisionHeadConfig, dim: int, num_heads: int) -> None:
+    if config.num_blocks < 0:
+        raise ConfigError("vision_head.num_blocks must be 0 or more.")
+    if config.num_blocks and dim % num_heads:
+        message = f"vision_head.num_heads: {num_heads} heads do not divide the width {dim}."
+        raise ConfigError(message)
+    if not 0 <= config.drop_path < 1:
+        raise ConfigError("vision_head.drop_path must be at least 0 and below 1.")
+    if config.cls_projection is not None and (config.pooling != "cls" or config.num_blocks):
+        message = "vision_head.cls_projection needs `pooling: cls` and `num_blocks: 0`."
+        raise ConfigError(message)
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=_INIT_STD)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,189 @@
+"""Reading weight files safely and fitting a backbone's weights to timm's names."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dinotxt.errors import CheckpointError
+
+StateDict = dict[str, Tensor]
+
+_ORDERED = "ordered:"
+_WRAPPERS = ("state_dict", "model", "teacher")
+_CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.", "linear_head.", "heads.")
+_UNUSED = ("mask_token",)
+
+
+def read_state_dict(path: str | Path) -> StateDict:
+    """Read a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file of tensors.
+
+    Pickles are read with ``weights_only``: code in them never runs.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist: check the path of the weights.")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        message = (
+            f"{path} is refused: it is damaged or holds more than tensors, which could run code"
+            f" ({reason}). Get the file again or convert it to safetensors where you trust it."
+        )
+        raise CheckpointError(message) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        message = f"{path} is damaged or not a weight file ({error}): delete it and get it again."
+        raise CheckpointError(message) from None
+    return _tensors(content, path)
+
+
+def load_backbone_weights(module: nn.Module, weights: str) -> None:
+    """Load a file into a timm backbone.
+
+    Args:
+        module: The backbone.
+        weights: A file with timm's or Meta's names, or ``ordered:FILE`` for a file whose tensors
+            come in timm's order with timm's shapes under other names.
+
+    Raises:
+        CheckpointError: If the file does not fit; every missing, unexpected and mis-shaped key
+            is listed.
+    """
+    if weights.startswith(_ORDERED):
+        path = weights.removeprefix(_ORDERED)
+        state = rename_in_order(read_state_dict(path), module.state_dict(), path)
+    else:
+        path = weights
+        state = _to_timm(read_state_dict(path), module)
+    load_strictly(module, state, path)
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load ``state`` into ``module``; list every key that does not fit.
+
+    Raises:
+        CheckpointError: If a key is missing, unexpected or has another shape.
+    """
+    problems = mismatches(state, module.state_dict())
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        message = f"{source} does not fit the model: it is of another model or size.\n{lines}"
+        raise CheckpointError(message)
+    module.load_state_dict(dict(state))
+
+
+def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """List every key that is missing, unexpected or has another shape."""
+    missing = [f"missing {key}" for key in expected if key not in state]
+    unexpected = [f"unexpected {key}" for key in state if key not in expected]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, must be {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    return missing + unexpected + shapes
+
+
+def rename_in_order(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str | Path
+) -> StateDict:
+    """Give the tensors of ``state`` the names of ``expected``, one after the other.
+
+    Batch counters are left out on both sides, and a classifier at the end of the file.
+
+    Raises:
+        CheckpointError: If the number or the shapes of the tensors differ.
+    """
+    values = [(key, value) for key, value in state.items() if not _is_counter(key)]
+    names = [key for key in expected if not _is_counter(key)]
+    rest = values[len(names) :]
+    fits = len(values) >= len(names) and all(key.startswith(_CLASSIFIERS) for key, _ in rest)
+    pairs = list(zip(names, values, strict=False))
+    wrong = [
+        f"  {key} is {tuple(value.shape)}, {name} is {tuple(expected[name].shape)}"
+        for name, (key, value) in pairs
+        if value.shape != expected[name].shape
+    ]
+    if wrong or not fits:
+        head = f"{source} holds {len(values)} tensors for {len(names)}: not in the same order."
+        raise CheckpointError("\n".join([head, *wrong]))
+    counters = {key: value for key, value in expected.items() if _is_counter(key)}
+    return {**counters, **{name: value for name, (_, value) in pairs}}
+
+
+def _tensors(content: object, path: Path) -> StateDict:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{path} holds no state dict: give a file of named tensors.")
+    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if strangers:
+        message = f"{path} holds more than tensors ({', '.join(strangers[:5])}): save only those."
+        raise CheckpointError(message)
+    return dict(content)
+
+
+def _to_timm(state: StateDict, module: nn.Module) -> StateDict:
+    expected = module.state_dict()
+    if any(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    if "register_tokens" in state:
+        state = _with_registers(state)
+    if "storage_tokens" in state:
+        state = _from_dinov3(state, expected)
+    state = {_swiglu_name(key): value for key, value in state.items()}
+    return {
+        key: value
+        for key, value in state.items()
+        if key in expected or not key.startswith((*_CLASSIFIERS, *_UNUSED))
+    }
+
+
+def _with_registers(state: StateDict) -> StateDict:
+    """Fold the cls position into the cls token, as timm's models with registers keep it."""
+    state = dict(state)
+    position = state.pop("pos_embed")
+    state["reg_token"] = state.pop("register_tokens")
+    state["cls_token"] = state["cls_token"] + position[:, :1]
+    state["pos_embed"] = position[:, 1:]
+    return state
+
+
+def _from_dinov3(state: StateDict, expected: Mapping[str, Tensor]) -> StateDict:
+    """Rename DINOv3's keys; rotary periods and all-zero key biases have no place in timm."""
+    renamed: StateDict = {}
+    for key, value in state.items():
+        if key.endswith((".periods", ".bias_mask")) or key.startswith("local_cls_norm"):
+            continue
+        if key.endswith("qkv.bias"):
+            query, _, values = value.chunk(3)
+            for part, bias in (("q_bias", query), ("v_bias", values)):
+                name = key.replace("qkv.bias", part)
+                if name in expected or bias.any():
+                    renamed[name] = bias
+            continue
+        name = key.replace("storage_tokens", "reg_token")
+        renamed[re.sub(r"ls([12])\.gamma", r"gamma_\1", name)] = value
+    return renamed
+
+
+def _swiglu_name(key: str) -> str:
+    if match := re.fullmatch(r"(blocks\.\d+\.mlp)\.(w12|w3)\.(weight|bias)", key):
+        return f"{match[1]}.{'fc1' if match[2] == 'w12' else 'fc2'}.{match[3]}"
+    return key
+
+
+def _is_counter(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
