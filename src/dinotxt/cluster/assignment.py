@@ -1,0 +1,99 @@
+"""The nearest centroid of every row, and the sums that Lloyd's update needs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinotxt.cluster.blocks import Block
+
+_SCORES = 1 << 19  # scores held at once: 2 MiB of float32 stay in the cache
+_MIN_CHUNK, _MAX_CHUNK = 64, 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockSums:
+    """What one block adds to Lloyd's update.
+
+    Attributes:
+        sums: ``[k, D]`` float64, the sum of the rows of each cluster.
+        counts: ``[k]`` int64.
+        inertia: The sum of the squared distances to the nearest centroid.
+    """
+
+    sums: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    inertia: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """The nearest centroid of each row of a block.
+
+    Attributes:
+        labels: ``[n]`` int32.
+        distances: ``[n]`` float32, squared.
+    """
+
+    labels: NDArray[np.int32]
+    distances: NDArray[np.float32]
+
+
+def block_sums(block: Block, *, centroids: NDArray[np.float32], device: str = "cpu") -> BlockSums:
+    """Assign a block's rows and add them up by cluster.
+
+    Args:
+        block: Rows ``[n, D]``.
+        centroids: ``[k, D]``.
+        device: Where to compute.
+    """
+    count, width = centroids.shape
+    sums = torch.zeros(count, width, dtype=torch.float64, device=device)
+    counts = torch.zeros(count, dtype=torch.int64, device=device)
+    inertia = 0.0
+    for rows, scores, labels in _scored(block, centroids, device):
+        wide = rows.double()
+        sums.index_add_(0, labels, wide)
+        counts += torch.bincount(labels, minlength=count)
+        inertia += float(wide.square_().sum()) - 2 * float(scores.double().sum())
+    return BlockSums(sums.cpu().numpy(), counts.cpu().numpy(), inertia)
+
+
+def nearest(block: Block, *, centroids: NDArray[np.float32], device: str = "cpu") -> Nearest:
+    """Return the nearest of the centroids ``[k, D]`` for each row of a block."""
+    labels = np.empty(len(block), dtype=np.int32)
+    distances = np.empty(len(block), dtype=np.float32)
+    start = 0
+    for rows, scores, found in _scored(block, centroids, device):
+        stop = start + len(rows)
+        labels[start:stop] = found.cpu().numpy()
+        distances[start:stop] = (rows.square().sum(1) - 2 * scores).clamp_(min=0).cpu().numpy()
+        start = stop
+    return Nearest(labels, distances)
+
+
+def _scored(
+    block: Block, centroids: NDArray[np.float32], device: str
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield (rows, x.c - |c|^2 / 2 of the nearest, its label) by chunk.
+
+    The chunk depends on k alone, so results do not depend on how blocks are grouped.
+    """
+    matrix = torch.from_numpy(centroids).to(device)
+    offset = matrix.double().square().sum(1).mul_(-0.5).float()
+    columns = matrix.T.contiguous()
+    size = min(max(_SCORES // len(centroids), _MIN_CHUNK), _MAX_CHUNK)
+    buffer = torch.empty(size, len(centroids), device=device)
+    for chunk in block.chunks(size):
+        rows = torch.from_numpy(_writable(chunk)).to(device)
+        scores = torch.addmm(offset, rows, columns, out=buffer[: len(rows)])
+        best, labels = scores.max(dim=1)
+        yield rows, best, labels
+
+
+def _writable(chunk: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Copy a read-only view of a mapped file: torch warns about those."""
+    return chunk if chunk.flags.writeable else chunk.copy()

@@ -1,0 +1,81 @@
+"""Initial centroids: k-means++ on a seeded sample.
+
+Arthur and Vassilvitskii 2007, "k-means++: the advantages of careful seeding"; several candidates
+a step (greedy) up to 1,024 clusters, one above.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dinotxt.cluster.blocks import Block, Vectors, width_of
+
+_SAMPLE_BYTES = 64 << 20
+_POINTS_A_CLUSTER = 32
+_GREEDY_LIMIT = 1024
+
+
+def draw_sample(blocks: Sequence[Block], k: int, seed: Sequence[int]) -> Vectors:
+    """Draw rows without replacement: 32 a cluster, at most 64 MiB, at least k.
+
+    Args:
+        blocks: All rows.
+        k: The number of clusters.
+        seed: The key of the draw.
+    """
+    total = sum(len(block) for block in blocks)
+    row_bytes = width_of(blocks) * blocks[0].parts[0].open().dtype.itemsize
+    size = min(total, max(k, min(_POINTS_A_CLUSTER * k, _SAMPLE_BYTES // row_bytes)))
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+    if size == total:
+        chosen = np.arange(total, dtype=np.int64)
+    else:
+        chosen = np.sort(generator.choice(total, size=size, replace=False, shuffle=False))
+    parts = []
+    for block in blocks:
+        low, high = np.searchsorted(chosen, (block.start, block.start + len(block)))
+        if high > low:
+            parts.append(block.take(chosen[low:high] - block.start))
+    sample: Vectors = np.concatenate(parts)
+    return sample
+
+
+def plus_plus(sample: Vectors, *, k: int, seed: Sequence[int]) -> NDArray[np.float32]:
+    """Choose k rows of a sample ``[n, D]``, each with probability by its squared distance.
+
+    Returns:
+        Centroids ``[k, D]``. Where fewer than k rows differ, some centroids are equal.
+    """
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+    rows = torch.from_numpy(np.array(sample, dtype=np.float32))
+    norms = rows.square().sum(1)
+    candidates = 2 + int(math.log(k)) if k <= _GREEDY_LIMIT else 1
+    chosen = [int(generator.integers(len(rows)))]
+    closest = _distances(rows, norms, chosen)[0]
+    for _ in range(k - 1):
+        tried = _weighted(closest, generator.random(candidates))
+        distances = torch.minimum(_distances(rows, norms, tried), closest)
+        best = int(distances.sum(1, dtype=torch.float64).argmin())
+        closest = distances[best]
+        chosen.append(tried[best])
+    return rows[chosen].numpy()
+
+
+def _distances(rows: torch.Tensor, norms: torch.Tensor, chosen: list[int]) -> torch.Tensor:
+    """Return squared distances ``[candidates, n]``."""
+    products = rows[chosen] @ rows.T
+    distances = (norms[chosen][:, None] + norms - 2 * products).clamp_(min=0)
+    distances[torch.arange(len(chosen)), chosen] = 0.0  # rounding must not leave it above zero
+    return distances
+
+
+def _weighted(weights: torch.Tensor, numbers: NDArray[np.float64]) -> list[int]:
+    """Return the indices that numbers in [0, 1) pick, in proportion to the weights."""
+    cumulative = np.cumsum(weights.numpy(), dtype=np.float64)
+    if cumulative[-1] <= 0:  # every row is chosen already
+        return [int(number * len(cumulative)) for number in numbers]
+    found = np.searchsorted(cumulative, numbers * cumulative[-1], side="right")
+    return [int(index) for index in np.minimum(found, len(cumulative) - 1)]
