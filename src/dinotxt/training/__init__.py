@@ -1,0 +1,1 @@
+"""Training: one loop, on pictures or on cached features, that resumes exactly."""

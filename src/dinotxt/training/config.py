@@ -1,0 +1,195 @@
+"""The configuration of a training run: what ``dinotxt train`` reads."""
+
+import difflib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from dinotxt.config import Config, load_config
+from dinotxt.data.channels import ChannelMapping
+from dinotxt.data.transform import TransformConfig
+from dinotxt.data.view import ViewConfig
+from dinotxt.errors import ConfigError
+from dinotxt.models.config import ModelConfig
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class DataConfig(Config):
+    """What the run sees.
+
+    Attributes:
+        train: The pairs: any form of ``--data``.
+        val: Pairs for the validation, or the share of ``train`` that is set apart (chosen by a
+            hash of the key, so the same pictures every time); None: no validation.
+        cache: A folder that ``dinotxt cache`` wrote for ``train``; None: read the pictures.
+        curation: A curation folder with the draws of each epoch.
+        size: The side of the square input in pixels.
+        resize: ``crop`` (short side, then centre), ``squash`` (ignore the aspect ratio).
+        mean: Subtracted from each channel (0 to 1); None: the backbone's own.
+        std: Divides each channel; None: the backbone's own.
+        views: Random crops and flips of the training pictures; None: the plain picture.
+        captions: One caption a picture and epoch is ``drawn``, or the features of all its
+            captions are ``averaged``.
+        channels: Which channels of the file to read, in this order, for pictures that are not RGB.
+        value_range: The values of the file that become 0 and 1, for 16-bit or float pictures.
+        num_workers: Processes that decode pictures.
+    """
+
+    train: str
+    val: str | Annotated[float, Field(gt=0, lt=1)] | None = None
+    cache: Path | None = None
+    curation: Path | None = None
+    size: PositiveInt = 224
+    resize: Literal["crop", "squash"] = "crop"
+    mean: tuple[float, ...] | None = None
+    std: tuple[Positive, ...] | None = None
+    views: ViewConfig | None = None
+    captions: Literal["drawn", "averaged"] = "drawn"
+    channels: tuple[int, ...] | None = None
+    value_range: tuple[float, float] | None = None
+    num_workers: Annotated[int, Field(ge=0)] = 2
+
+    def transform(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TransformConfig:
+        """Return the transform of the validation, and of training without views.
+
+        Args:
+            mean: The backbone's mean, used where the configuration has none.
+            std: The backbone's standard deviation, likewise.
+        """
+        mapping = None
+        if self.channels is not None or self.value_range is not None:
+            low, high = self.value_range or (0.0, 255.0)
+            mapping = ChannelMapping(channels=self.channels, low=low, high=high)
+        return TransformConfig(
+            size=self.size,
+            resize=self.resize,
+            mean=self.mean or mean,
+            std=self.std or std,
+            mapping=mapping,
+        )
+
+
+class AdamWConfig(Config):
+    """AdamW, with a linear warm-up and a cosine to zero.
+
+    Attributes:
+        lr: The peak learning rate.
+        weight_decay: Falls on matrices only.
+        betas: The decay rates of the two moments.
+        eps: The term that keeps the update finite.
+        warmup_steps: Steps until the peak.
+        clip_norm: The largest norm of the gradient; None: no clipping.
+        text_lr_factor: The text encoder's share of the learning rate.
+        average: Decay of a moving average of the weights, which then is what is evaluated and
+            saved; None: the weights themselves.
+    """
+
+    kind: Literal["adamw"] = "adamw"
+    lr: Positive = 7e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    eps: Positive = 1e-8
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    clip_norm: Positive | None = None
+    text_lr_factor: Annotated[float, Field(ge=0)] = 1.0
+    average: Fraction | None = None
+
+
+class ClipLossConfig(Config):
+    """The softmax loss of CLIP (the paper's)."""
+
+    kind: Literal["clip"] = "clip"
+
+
+class SigmoidLossConfig(Config):
+    """The sigmoid loss of SigLIP, with a trained bias that starts at ``bias``."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    bias: float = -10.0
+
+
+LossConfig = Annotated[ClipLossConfig | SigmoidLossConfig, Field(discriminator="kind")]
+
+
+class CheckpointConfig(Config):
+    """How often to write a resumable checkpoint, and how many of them to keep."""
+
+    every: PositiveInt = 100
+    keep: PositiveInt = 2
+
+
+class EvaluateConfig(Config):
+    """How often to run the validation, in steps; the last step always does."""
+
+    every: PositiveInt = 200
+
+
+class TrainConfig(Config):
+    """Everything that decides the outcome of a run.
+
+    Attributes:
+        output: The run folder; the same configuration goes on with what is in it.
+        seed: Of the weights, the order, the views, the captions and the drop path.
+        steps: Updates in all.
+        batch_size: Pairs a step, over all processes.
+        micro_batch_size: Pairs that are held with their activations at once. Smaller than
+            ``batch_size``, the step runs in two passes (gradient caching) with equal results.
+    """
+
+    output: Path
+    seed: Annotated[int, Field(ge=0)] = 0
+    steps: PositiveInt
+    batch_size: PositiveInt
+    micro_batch_size: PositiveInt | None = None
+    model: ModelConfig
+    data: DataConfig
+    optim: AdamWConfig = AdamWConfig()
+    loss: LossConfig = ClipLossConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        if self.optim.warmup_steps >= self.steps > 1:
+            raise ValueError(
+                f"optim.warmup_steps ({self.optim.warmup_steps}) must be below steps ({self.steps})"
+            )
+        if self.data.curation is not None:
+            raise ValueError("data.curation is not supported yet: leave it null")
+        return self
+
+    @classmethod
+    def from_yaml(cls, source: str | Path, *overrides: str) -> "TrainConfig":
+        """Read a recipe by name, or a YAML file, with ``dotted.key=value`` overrides.
+
+        Raises:
+            ConfigError: If there is no such recipe or file, or a key or value does not fit.
+        """
+        return load_config(cls, recipe_path(source), overrides)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    folder = Path(str(files("dinotxt"))) / "recipes"
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def recipe_path(source: str | Path) -> Path:
+    """Find the file of a recipe name, or pass on the path of a YAML file.
+
+    Raises:
+        ConfigError: If it is neither; the message names the nearest recipe.
+    """
+    path = Path(source)
+    if path.suffix in {".yaml", ".yml"}:
+        return path
+    names = recipe_names()
+    if str(source) in names:
+        return Path(str(files("dinotxt"))) / "recipes" / f"{source}.yaml"
+    nearest = difflib.get_close_matches(str(source), names, n=1, cutoff=0.5)
+    hint = f"did you mean `{nearest[0]}`?" if nearest else f"recipes: {', '.join(names)}"
+    raise ConfigError(f"{source!s}: no such recipe or YAML file; {hint}")

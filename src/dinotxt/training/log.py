@@ -1,0 +1,123 @@
+"""What a run reports: to ``metrics.jsonl``, to TensorBoard where installed, to a progress bar."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """The numbers of one training step.
+
+    Attributes:
+        step: Steps done, this one included (from 1).
+        loss: The loss before the update.
+        lr: The learning rate of the update.
+        logit_scale: The factor of the cosines after the update.
+    """
+
+    step: int
+    loss: float
+    lr: float
+    logit_scale: float
+
+
+class Reporter(Protocol):
+    """Hears what happens in a run."""
+
+    def started(self, step: int, steps: int, batch_size: int) -> None:
+        """Hear that the run begins or goes on after ``step`` of ``steps`` steps."""
+
+    def stepped(self, records: Sequence[StepRecord]) -> None:
+        """Hear of the steps since the last call."""
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Hear the validation metrics after ``step`` steps."""
+
+    def closed(self) -> None:
+        """Hear that the run ends, whether well or not."""
+
+
+class MetricsLog:
+    """Appends JSON lines to a file: one a step, one an evaluation, in the order of the steps."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def started(self, step: int, steps: int, batch_size: int) -> None:
+        """Cut the file back to ``step``, so that a resumed run repeats no line."""
+        del steps, batch_size
+        self.path.touch()
+        with self.path.open("rb+") as stream:
+            stream.truncate(_end_of_step(stream.readlines(), step))
+
+    def stepped(self, records: Sequence[StepRecord]) -> None:
+        """Append one line a step."""
+        self._append([asdict(record) for record in records])
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append one line and sync the file."""
+        self._append([{"step": step, "evaluation": dict(metrics)}])
+
+    def closed(self) -> None:
+        """Sync the file to the disk."""
+        with self.path.open("ab") as stream:
+            os.fsync(stream.fileno())
+
+    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _end_of_step(lines: Sequence[bytes], step: int) -> int:
+    """Return the length of the lines that are whole and not later than ``step``."""
+    end = 0
+    for line in lines:
+        try:
+            content = json.loads(line)
+        except ValueError:
+            return end
+        if not line.endswith(b"\n") or content["step"] > step:
+            return end
+        end += len(line)
+    return end
+
+
+class TensorBoardLog:
+    """Writes the same numbers as TensorBoard scalars."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer: Any = None
+
+    @staticmethod
+    def available() -> bool:
+        """Tell if TensorBoard is installed."""
+        return importlib.util.find_spec("tensorboard") is not None
+
+    def started(self, step: int, steps: int, batch_size: int) -> None:
+        """Open the event file; what a killed run wrote after ``step`` is hidden."""
+        del steps, batch_size
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._writer = SummaryWriter(str(self.path), purge_step=step + 1)
+
+    def stepped(self, records: Sequence[StepRecord]) -> None:
+        """Add the loss, the learning rate and the logit scale."""
+        for record in records:
+            for name in ("loss", "lr", "logit_scale"):
+                self._writer.add_scalar(f"train/{name}", getattr(record, name), record.step)
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add every metric."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(f"validation/{name}", value, step)
+
+    def closed(self) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()

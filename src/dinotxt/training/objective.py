@@ -1,0 +1,40 @@
+"""The loss of a run as a module, since a loss may have parameters of its own."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dinotxt.losses import clip_loss, sigmoid_loss
+from dinotxt.training.config import LossConfig
+
+
+class Objective(nn.Module):
+    """Turns the features of a batch into its loss.
+
+    Args:
+        config: Which loss.
+    """
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.logit_bias = None
+        if config.kind == "sigmoid":
+            self.logit_bias = nn.Parameter(torch.tensor(config.bias))
+
+    def forward(self, image_features: Tensor, text_features: Tensor, log_scale: Tensor) -> Tensor:
+        """Return the loss of matching rows.
+
+        Args:
+            image_features: ``[N, E]``; normalised here, over the whole vector.
+            text_features: ``[N, E]``, likewise.
+            log_scale: The logarithm of the logit scale.
+        """
+        image = F.normalize(_full_precision(image_features), dim=-1)
+        text = F.normalize(_full_precision(text_features), dim=-1)
+        if self.logit_bias is not None:
+            return sigmoid_loss(image, text, log_scale.exp(), self.logit_bias)
+        return clip_loss(image, text, log_scale.exp())
+
+
+def _full_precision(features: Tensor) -> Tensor:
+    return features.to(torch.promote_types(features.dtype, torch.float32))

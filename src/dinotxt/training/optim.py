@@ -1,0 +1,134 @@
+"""AdamW over the trained parameters (hyper-parameters after DINOv3's text recipe)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dinotxt.training.config import AdamWConfig
+from dinotxt.training.schedule import learning_rate_factor
+
+_NO_DECAY = ("norm", "ln_", "bn", "bias", "logit_scale")
+
+
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], config: AdamWConfig
+) -> list[dict[str, Any]]:
+    """Split the trained parameters by weight decay and by learning-rate factor.
+
+    Weight decay falls on matrices only: nothing with fewer than two dimensions and no norm,
+    bias or logit scale. Embeddings do decay.
+
+    Args:
+        named_parameters: Names as in the model: the text encoder's start with
+            ``text_encoder.``.
+        config: The optimiser's settings.
+
+    Returns:
+        AdamW groups with the extra key ``factor``, the group's share of the learning rate.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in named_parameters:
+        if not parameter.requires_grad:
+            continue
+        decays = parameter.ndim >= 2 and not any(part in name for part in _NO_DECAY)
+        is_text = name.startswith("text_encoder.")
+        key = (config.weight_decay if decays else 0.0, config.text_lr_factor if is_text else 1.0)
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for (decay, factor), parameters in groups.items()
+    ]
+
+
+class Optimizer:
+    """AdamW with the schedule and the clipping of a run.
+
+    Args:
+        named_parameters: Everything that trains.
+        config: The optimiser's settings.
+        steps: The length of the run.
+    """
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
+        config: AdamWConfig,
+        *,
+        steps: int,
+    ) -> None:
+        self.config = config
+        self.steps = steps
+        groups = parameter_groups(named_parameters, config)
+        self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
+        self._adamw = torch.optim.AdamW(
+            groups,
+            lr=config.lr,
+            betas=config.betas,
+            eps=config.eps,
+            fused=all(parameter.device.type in {"cpu", "cuda"} for parameter in self.parameters),
+        )
+
+    def update(self, step: int) -> float:
+        """Apply the gradients with the learning rate of ``step`` (from 0), then drop them.
+
+        Returns:
+            The learning rate.
+        """
+        factor = learning_rate_factor(step, steps=self.steps, warmup_steps=self.config.warmup_steps)
+        lr = self.config.lr * factor
+        for group in self._adamw.param_groups:
+            group["lr"] = lr * group["factor"]
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        self._adamw.step()
+        self._adamw.zero_grad(set_to_none=True)
+        return lr
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the moments and counters."""
+        return self._adamw.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the moments and counters."""
+        self._adamw.load_state_dict(dict(state))
+
+
+class MovingAverage:
+    """An exponential moving average of the trained parameters.
+
+    Args:
+        named_parameters: What to follow.
+        decay: The weight of the past, below 1; the first steps use ``(step + 1) / (step + 10)``
+            where that is smaller.
+    """
+
+    def __init__(self, named_parameters: Iterable[tuple[str, nn.Parameter]], decay: float) -> None:
+        self.decay = decay
+        self._live = {n: p for n, p in named_parameters if p.requires_grad}
+        self._shadow = {n: p.detach().clone() for n, p in self._live.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move towards the parameters after ``step`` (from 0)."""
+        weight = 1 - min(self.decay, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(self._shadow.values()), list(self._live.values()), weight)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the averages and the live parameters; call again to undo it."""
+        for name, parameter in self._live.items():
+            held = parameter.clone()
+            parameter.copy_(self._shadow[name])
+            self._shadow[name].copy_(held)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the averages by name."""
+        return self._shadow
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore the averages."""
+        for name, shadow in self._shadow.items():
+            shadow.copy_(state[name])

@@ -1,0 +1,101 @@
+"""One step's loss and gradients, in one pass or by gradient caching in two.
+
+Gradient caching (Gao et al., 2021): all features of the batch are computed in chunks without
+their activations, the loss gives the gradient of every feature, and a second pass repeats each
+chunk with its activations and sends those gradients on. The drop path and every other random
+draw depend on (seed, step, chunk) alone, so both passes see the same model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.drop_path import SubsetDraw
+from dinotxt.models.tokens import Tokens
+from dinotxt.training.batches import Batch
+from dinotxt.training.objective import Objective
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A part of a step's batch on the device; ``vision`` is tokens where the backbone rests."""
+
+    vision: Tensor | Tokens
+    batch: Batch
+    draw: SubsetDraw
+    seed: int
+
+
+class TrainingStep:
+    """Computes the loss of a step and leaves the gradients in the parameters.
+
+    Args:
+        model: The model, in training mode.
+        objective: The loss.
+        seed: The seed of the run.
+        device: Where the model is.
+    """
+
+    def __init__(
+        self, model: DinoTxt, objective: Objective, *, seed: int, device: torch.device
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.seed = seed
+        self.device = device
+
+    def __call__(self, step: int, batches: Sequence[Batch]) -> Tensor:
+        """Return the loss of a step (from 0) whose pairs come in one or more micro-batches."""
+        chunks = self._chunks(step, batches)
+        if len(chunks) == 1:
+            image, text = self._features(chunks[0])
+            loss = self.objective(image, text, self.model.logit_scale)
+            loss.backward()
+            return loss.detach()
+        with torch.no_grad():
+            features = [self._features(chunk) for chunk in chunks]
+        image, text = (torch.cat(part).requires_grad_() for part in zip(*features, strict=True))
+        loss = self.objective(image, text, self.model.logit_scale)
+        loss.backward()
+        assert image.grad is not None
+        assert text.grad is not None
+        for chunk in chunks:
+            own = slice(chunk.draw.start, chunk.draw.start + chunk.draw.size)
+            outputs = self._features(chunk)
+            pairs = zip(outputs, (image.grad[own], text.grad[own]), strict=True)
+            # With frozen towers and no head, an output may have nothing behind it to train.
+            live = [(out, grad) for out, grad in pairs if out.requires_grad]
+            torch.autograd.backward([out for out, _ in live], [grad for _, grad in live])
+        return loss.detach()
+
+    def _chunks(self, step: int, batches: Sequence[Batch]) -> list[_Chunk]:
+        total = sum(len(batch) for batch in batches)
+        chunks, start = [], 0
+        for number, batch in enumerate(batches):
+            moved = batch.to(self.device)
+            vision = moved.vision
+            if isinstance(vision, Tensor) and self.model.backbone.config.frozen:
+                vision = self.model.backbone(vision)
+            draw = SubsetDraw(
+                seed=self.seed, step=step, global_batch=total, start=start, size=len(batch)
+            )
+            chunks.append(_Chunk(vision, moved, draw, _seed(self.seed, step, number)))
+            start += len(batch)
+        return chunks
+
+    def _features(self, chunk: _Chunk) -> tuple[Tensor, Tensor]:
+        """Return image and text features, ``[b, E]`` each, not normalised."""
+        torch.manual_seed(chunk.seed)
+        vision = chunk.vision
+        tokens = self.model.backbone(vision) if isinstance(vision, Tensor) else vision
+        image = self.model.encode_tokens(tokens, draw=chunk.draw)
+        text = self.model.encode_text(chunk.batch.token_ids, chunk.batch.lengths)
+        return image, chunk.batch.average_captions(text)
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,68 @@
+"""Where the vision side of a batch comes from: pictures, or a cache of frozen tokens."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinotxt.data.record import Pair
+from dinotxt.data.transform import Transform
+from dinotxt.data.view import RandomView
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+
+
+class Pictures:
+    """Reads and transforms pictures; a picture that cannot be used is left out and reported.
+
+    Args:
+        pairs: The pairs.
+        transform: What happens to a picture.
+        view: A random view instead of the transform's own resizing; None: the plain picture.
+        seed: The seed of the views.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        transform: Transform,
+        *,
+        view: RandomView | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.pairs = pairs
+        self.transform = transform
+        self.view = view
+        self.seed = seed
+
+    def read(
+        self, pairs: NDArray[np.int64], epoch: int
+    ) -> tuple[Tensor, NDArray[np.int64], tuple[Skip, ...]]:
+        """Return ``[B, C, H, W]``, the pairs that could be read and those that could not.
+
+        Raises:
+            DataError: If not one picture could be read.
+        """
+        side, channels = self.transform.config.size, len(self.transform.config.mean)
+        pixels = np.empty((len(pairs), channels, side, side), dtype=np.float32)
+        read: list[int] = []
+        skipped: list[Skip] = []
+        for index in pairs.tolist():
+            try:
+                pixels[len(read)] = self._picture(index, epoch)
+                read.append(index)
+            except DataError as error:
+                skipped.append(Skip(self.pairs[index].image.name, str(error)))
+        if not read:
+            raise DataError(f"not one picture of a batch can be read: {skipped[0].reason}")
+        kept = np.array(read, dtype=np.int64)
+        return torch.from_numpy(pixels[: len(read)]), kept, tuple(skipped)
+
+    def _picture(self, index: int, epoch: int) -> NDArray[np.float32]:
+        picture = self.transform.open(self.pairs[index].image)
+        if self.view is None:
+            return self.transform(picture)
+        view = self.view(picture, seed=self.seed, epoch=epoch, index=index)
+        return self.transform.normalize(view)

@@ -1,0 +1,73 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dinotxt.config import Config
+from dinotxt.errors import CheckpointError, ConfigError
+from dinotxt.training.state import Checkpoints, claim
+
+
+class Run(Config):
+    output: str
+    lr: float = 0.1
+
+
+def test_the_newest_checkpoint_is_loaded_and_old_ones_are_deleted(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    assert checkpoints.load() is None
+    for step in (2, 4, 10):
+        checkpoints.save(step, {"step": step, "model": {"w": torch.full((3,), float(step))}})
+    assert checkpoints.steps() == [4, 10]
+    assert (checkpoints.folder / "last").read_text() == "step-10\n"
+    state = checkpoints.load()
+    assert state is not None
+    assert state["step"] == 10
+    assert state["model"]["w"].tolist() == [10.0] * 3
+
+
+@pytest.mark.parametrize("call", ["fsync", "write"])
+def test_a_full_disk_keeps_the_old_checkpoint_valid(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(2, {"step": 2})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (torch, "save")), full)
+    with pytest.raises(CheckpointError, match=r"No space left.*step 2 is still valid.*Free space"):
+        checkpoints.save(4, {"step": 4})
+    monkeypatch.undo()
+    assert checkpoints.load() == {"step": 2}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "step-2"]
+
+
+def test_a_checkpoint_that_was_not_finished_is_not_seen(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(2, {"step": 2})
+    (tmp_path / ".step-4.tmp").mkdir()
+    (tmp_path / ".step-4.tmp" / "state.pt").write_bytes(b"half")
+    (tmp_path / "step-6").mkdir()
+    assert checkpoints.load() == {"step": 2}
+    checkpoints.save(4, {"step": 4})
+    assert checkpoints.load() == {"step": 4}
+
+
+def test_a_damaged_checkpoint_names_its_folder(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(2, {"step": 2})
+    (tmp_path / "step-2" / "state.pt").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="step-2 cannot be read"):
+        checkpoints.load()
+
+
+def test_a_folder_of_another_configuration_is_refused_with_the_differences(tmp_path: Path) -> None:
+    claim(tmp_path, Run(output="a"))
+    claim(tmp_path, Run(output="b"))
+    with pytest.raises(ConfigError, match=r"lr: 0\.1 -> 0\.2"):
+        claim(tmp_path, Run(output="b", lr=0.2))
+    assert "lr: 0.1" in (tmp_path / "config.yaml").read_text()
