@@ -1,0 +1,218 @@
+"""Bring an index up to date with its folder: read what is new, keep what is not, drop the rest.
+
+New pictures are encoded in sorted order, in batches of fixed size, and committed as pieces every
+few seconds. A killed run goes on behind the last committed piece with the same batches, so that
+its vectors are those of an uninterrupted one. At the end base and pieces are merged.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinotxt.data.image import ImageSource, Limits
+from dinotxt.errors import DataError
+from dinotxt.files import sha256_file
+from dinotxt.inference.decoding import PixelBatch, pixel_batches
+from dinotxt.results.skip import Skip
+from dinotxt.search.exact import Vectors
+from dinotxt.search.scan import Entry, printable, sort_key
+from dinotxt.search.segment import Record, write_segment
+from dinotxt.search.store import Store
+from dinotxt.search.table import Table
+
+Pixels = NDArray[np.float32]
+
+_MAX_BYTES = Limits().max_bytes
+_PIECE_ROWS = 4096
+_NOT_FINITE = "the model gives no finite vector for it"
+
+
+class Changes(NamedTuple):
+    """How many pictures an update added, changed and deleted."""
+
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How pictures are read and encoded.
+
+    Attributes:
+        load: From a file to pixels ``[C, H, W]``; raises DataError.
+        encode: From pixels ``[N, C, H, W]`` to unit vectors ``[N, E]``.
+        batch_size: Pictures a call of ``encode``.
+        num_workers: Threads that read; None chooses by the machine.
+        commit_seconds: How often finished work is made safe.
+        progress: Called with the numbers of pictures done and to do.
+        on_skip: Called with each picture that cannot be used.
+    """
+
+    load: Callable[[ImageSource], Pixels]
+    encode: Callable[[Pixels], Vectors]
+    batch_size: int
+    num_workers: int | None
+    commit_seconds: float
+    progress: Callable[[int, int], None]
+    on_skip: Callable[[Skip], None]
+
+
+class Update:
+    """One run over a folder.
+
+    Args:
+        store: The index, locked by the caller.
+        work: How pictures are read and encoded.
+    """
+
+    def __init__(self, store: Store, work: Work) -> None:
+        self._store = store
+        self._work = work
+        self._table = Table(store)
+        self._root = Path(store.manifest.root)
+        self._digests: dict[str, str] = {}
+        self._records: list[Record] = []
+        self._vectors: list[Vectors] = []
+        self._committed = time.monotonic()
+
+    def run(self, entries: Sequence[Entry], unlisted: Sequence[str]) -> Changes:
+        """Encode new and changed pictures, then merge.
+
+        Args:
+            entries: Every picture of the folder, sorted.
+            unlisted: Subfolders that could not be listed, with a ``/`` at the end; what is known
+                of their pictures is kept.
+        """
+        self._encode([entry for entry in entries if not self._is_known(entry)])
+        return self._merge({entry.path for entry in entries}, tuple(unlisted))
+
+    def _is_known(self, entry: Entry) -> bool:
+        """Tell whether a file needs no decoding, and report it if it is a bad one."""
+        place = self._table.get(entry.path)
+        if place is None:
+            return False
+        if place.record[1:3] != entry[1:3]:
+            if not place.record.sha256 or self._digest(entry) != place.record.sha256:
+                return False
+            # Only touched: the old vector goes into a piece under the new size and time.
+            record = Record(*entry, place.record.sha256, place.record.reason)
+            vector = None if record.reason else next(self._table.vectors([place]))[0]
+            self._put(record, vector)
+            self._commit_in_time()
+        elif place.record.reason:
+            self._report(entry.path, place.record.reason)
+        return True
+
+    def _digest(self, entry: Entry) -> str:
+        try:
+            return sha256_file(self._root / entry.path) if entry.size <= _MAX_BYTES else ""
+        except OSError:
+            return ""
+
+    def _encode(self, todo: Sequence[Entry]) -> None:
+        by_name = {str(self._root / entry.path): entry for entry in todo}
+        self._work.progress(0, len(todo))
+
+        def on_skip(skip: Skip) -> None:
+            self._fail(by_name[skip.path], skip.reason)
+
+        batches = pixel_batches(
+            list(by_name),
+            lambda source: self._load(by_name[str(source)], source),
+            batch_size=self._work.batch_size,
+            num_workers=self._work.num_workers,
+            on_skip=on_skip,
+        )
+        for batch in batches:
+            self._take(batch, [todo[index] for index in batch.indices])
+            self._work.progress(int(batch.indices[-1]) + 1, len(todo))
+            self._commit_in_time()
+        self._work.progress(len(todo), len(todo))
+        self._commit()
+
+    def _load(self, entry: Entry, source: ImageSource) -> Pixels:
+        """Hash and decode one file, in a thread; the second reading comes from the page cache."""
+        if entry.size <= _MAX_BYTES:
+            try:
+                self._digests[entry.path] = sha256_file(self._root / entry.path)
+            except OSError as error:
+                raise DataError(f"cannot be read ({error.strerror or error})") from error
+        else:
+            self._digests[entry.path] = ""
+        return self._work.load(source)
+
+    def _fail(self, entry: Entry, reason: str) -> None:
+        """Record a bad picture; where the disk failed, not the picture, it is only reported."""
+        digest = self._digests.pop(entry.path, None)
+        if digest is None:
+            self._report(entry.path, reason)
+        else:
+            self._put(Record(*entry, digest, reason), None)
+
+    def _take(self, batch: PixelBatch, entries: Sequence[Entry]) -> None:
+        """Encode one batch; a picture that makes the model refuse it is found and left out."""
+        try:
+            vectors = self._work.encode(batch.pixels)
+        except DataError as error:
+            if len(entries) == 1:
+                self._fail(entries[0], str(error))
+                return
+            for row, entry in enumerate(entries):
+                one = slice(row, row + 1)
+                self._take(PixelBatch(batch.indices[one], batch.pixels[one]), [entry])
+            return
+        for entry, vector in zip(entries, vectors, strict=True):
+            if np.isfinite(vector).all():
+                self._put(Record(*entry, self._digests.pop(entry.path)), vector)
+            else:
+                self._fail(entry, _NOT_FINITE)
+
+    def _put(self, record: Record, vector: Vectors | None) -> None:
+        self._records.append(record)
+        if vector is None:
+            self._report(record.path, record.reason)
+        else:
+            self._vectors.append(vector)
+
+    def _report(self, path: str, reason: str) -> None:
+        self._work.on_skip(Skip(printable(self._root / path), reason))
+
+    def _commit_in_time(self) -> None:
+        late = time.monotonic() - self._committed >= self._work.commit_seconds
+        if late or len(self._records) >= _PIECE_ROWS:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Write what is done as a piece."""
+        if self._records:
+            name, dim = self._store.next_piece, self._store.manifest.dim
+            blocks = [vector[None] for vector in self._vectors]
+            write_segment(self._store.folder, name, blocks, self._records, dim)
+            self._store.commit_piece()
+            self._table.add(name)
+            self._records, self._vectors = [], []
+        self._committed = time.monotonic()
+
+    def _merge(self, present: set[str], unlisted: tuple[str, ...]) -> Changes:
+        """Write base and pieces as one sorted segment, without what is no longer there."""
+        table, store = self._table, self._store
+        live = [path for path in table if path in present or path.startswith(unlisted)]
+        before = table.base
+        after = {path: table[path].record.sha256 for path in live if table[path].row >= 0}
+        if store.manifest.num_pieces or not store.manifest.generation or len(live) < len(table):
+            places = [table[path] for path in sorted(live, key=sort_key)]
+            blocks = table.vectors([place for place in places if place.row >= 0])
+            records = [place.record for place in places]
+            write_segment(store.folder, store.next_base, blocks, records, store.manifest.dim)
+            store.commit_base()
+        return Changes(
+            added=len(after.keys() - before.keys()),
+            changed=sum(before[path] != after[path] for path in after.keys() & before.keys()),
+            deleted=len(before.keys() - after.keys()),
+        )
