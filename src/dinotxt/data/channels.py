@@ -10,13 +10,16 @@ from PIL import Image
 from dinotxt.data.image import (
     ImageSource,
     Limits,
-    open_image,
+    open_undecoded,
     read_bytes,
     source_name,
+    upright,
 )
+from dinotxt.data.tiff import TIFF_MAGIC, read_tiff
 from dinotxt.errors import ConfigError, DataError
 
 _NPY_MAGIC = b"\x93NUMPY"
+_DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +64,13 @@ class ChannelMapping:
         return np.clip(np.nan_to_num(picked, copy=False), 0.0, 1.0, out=picked)
 
 
-def read_array(source: ImageSource, *, limits: Limits = Limits()) -> NDArray[np.generic]:  # noqa: B008
+def read_array(source: ImageSource, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray[np.generic]:
     """Read a picture with all its channels and bits, ``[H, W, C]`` in its own dtype.
 
     Args:
-        source: A ``.npy`` file ``[H, W]`` or ``[H, W, C]``, such an array itself, or any picture;
-            grey of 16 or 32 bits keeps its values.
+        source: A ``.npy`` file ``[H, W]`` or ``[H, W, C]``, such an array itself, a TIFF of any
+            channel count, or any picture; grey of 16 or 32 bits keeps its values, transparency
+            is a channel.
         limits: Caps on bytes and pixels.
 
     Raises:
@@ -76,18 +80,33 @@ def read_array(source: ImageSource, *, limits: Limits = Limits()) -> NDArray[np.
     if isinstance(source, np.ndarray):
         return _checked(source, name, limits)
     if isinstance(source, Image.Image):
-        return _checked(np.asarray(source), name, limits)
+        return _checked(_pixels(source, name), name, limits)
     content = read_bytes(source, limits)
     if content.startswith(_NPY_MAGIC):
         return _read_npy(content, name, limits)
-    image = open_image(content, limits=limits)
-    return _checked(np.asarray(image), name, limits)
+    array = read_tiff(content, name, limits) if content[:4] in TIFF_MAGIC else None
+    if array is None:
+        array = _pixels(open_undecoded(content, limits=limits), name)
+    return _checked(array, name, limits)
+
+
+def _pixels(image: Image.Image, name: str) -> NDArray[np.generic]:
+    try:
+        image.load()
+        picture = upright(image)
+        if picture.mode == "1":
+            picture = picture.convert("L")
+        elif picture.mode == "P":
+            picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        return np.asarray(picture)
+    except Exception as error:  # decoders raise anything
+        raise DataError(f"{name} is damaged or truncated ({error}).") from error
 
 
 def _read_npy(content: bytes, name: str, limits: Limits) -> NDArray[np.generic]:
     try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        array: NDArray[np.generic] = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError) as error:
         raise DataError(f"{name} is not a usable .npy file ({error}).") from error
     return _checked(array, name, limits)
 

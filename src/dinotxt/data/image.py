@@ -6,13 +6,14 @@ rather than Pillow's process-wide one. Addresses on the web are never fetched.
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
@@ -82,17 +83,38 @@ def open_image(
     if isinstance(source, np.ndarray):
         return _from_array(source, limits)
     name = source_name(source)
-    image = source if isinstance(source, Image.Image) else _open_header(source, name, limits)
-    _check_size(image.size, name, limits)
-    try:
+    if isinstance(source, Image.Image):
+        image = source
+        _check_size(image.size, name, limits)
+    else:
+        image = open_undecoded(source, limits=limits)
+    with _decoding(name):
         if draft_size is not None and image.format == "JPEG":
             image.draft(None, (draft_size, draft_size))
         image.load()
-        return _to_rgb(_upright(image), name)
-    except DataError:
-        raise
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and others
-        raise DataError(f"{name} is damaged or truncated ({error}).") from error
+        return _to_rgb(upright(image), name)
+
+
+def open_undecoded(
+    source: str | Path | bytes | Stored, *, limits: Limits = _DEFAULT_LIMITS
+) -> Image.Image:
+    """Return a picture in its own mode, its header checked and no pixel decoded yet.
+
+    Raises:
+        DataError: If it cannot be read, is of an unknown format or larger than the limits.
+    """
+    name, content = source_name(source), read_bytes(source, limits)
+    if not set(FORMATS) <= set(Image.OPEN):
+        Image.init()
+    for kind in FORMATS:
+        factory, accept = Image.OPEN[kind]
+        if accept is not None and accept(content[:16]) is True:
+            # Not Image.open: its own check of the size follows a process-wide setting.
+            with _decoding(name):
+                image: Image.Image = factory(io.BytesIO(content), "")
+            _check_size(image.size, name, limits)
+            return image
+    raise DataError(f"{name} is not a picture in one of the formats {', '.join(FORMATS)}.")
 
 
 def open_each(
@@ -173,22 +195,15 @@ def _check_bytes(size: int, name: str, limits: Limits) -> None:
         )
 
 
-def _open_header(source: str | Path | bytes | Stored, name: str, limits: Limits) -> Image.Image:
-    content = read_bytes(source, limits)
-    prefix = content[:16]
-    Image.preinit()
-    if not set(FORMATS) <= set(Image.OPEN):
-        Image.init()
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a DataError."""
     try:
-        for kind in FORMATS:
-            factory, accept = Image.OPEN[kind]
-            if accept is None or accept(prefix) is True:
-                # Not Image.open: its own check of the size follows a process-wide setting.
-                image: ImageFile.ImageFile = factory(io.BytesIO(content), "")
-                return image
-    except Exception as error:  # see open_image
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # OSError, SyntaxError, struct.error, IndexError and others
         raise DataError(f"{name} is damaged or truncated ({error}).") from error
-    raise DataError(f"{name} is not a picture in one of the formats {', '.join(FORMATS)}.")
 
 
 def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
@@ -202,7 +217,7 @@ def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; damaged EXIF counts as none."""
     try:
         method = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))

@@ -1,13 +1,14 @@
-"""The records of dinotxt: a picture that is read when it is needed, alone, with captions or a label."""
+"""The records of dinotxt: a picture that is read when needed, with captions or a label."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from dinotxt.data.image import Limits, open_image
 from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,13 @@ class ImageRef:
         return content
 
 
-def file_ref(path: str | Path) -> ImageRef:
-    """Return the reference of a picture in a file of its own."""
-    return ImageRef(str(path))
+def or_raise(on_skip: Callable[[Skip], None] | None) -> Callable[[Skip], None]:
+    """Return ``on_skip``, or, where it is None, a function that raises DataError."""
+    return _raise if on_skip is None else on_skip
+
+
+def _raise(skip: Skip) -> None:
+    raise DataError(f"{skip.path}: {skip.reason}")
 
 
 @dataclass(frozen=True, slots=True)
