@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from dinotxt.data.draw import uniform
 from dinotxt.errors import ConfigError
 
-_CAPTION_STREAM = 1
+_CAPTION_STREAM, _VIEW_STREAM = 1, 2
 
 
 class EpochSampler:
@@ -77,3 +77,9 @@ def caption_index(seed: int, epoch: int, ids: ArrayLike, counts: ArrayLike) -> N
     numbers = np.asarray(counts, dtype=np.int64)
     drawn = uniform(seed, epoch, ids, stream=_CAPTION_STREAM) * numbers
     return np.minimum(drawn.astype(np.int64), numbers - 1)
+
+
+def view_index(seed: int, epoch: int, ids: ArrayLike, num_views: int) -> NDArray[np.int64]:
+    """Draw which of its cached views each item shows in an epoch, int64 ``[N]``."""
+    drawn = uniform(seed, epoch, ids, stream=_VIEW_STREAM) * num_views
+    return np.minimum(drawn.astype(np.int64), num_views - 1)
