@@ -1,7 +1,5 @@
 """The vision backbone: any network that gives patch tokens (paper, section 3.1)."""
 
-import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +10,7 @@ from dinotxt.models.config import BackboneConfig
 from dinotxt.models.folding import fold_batch_norms
 from dinotxt.models.sources import build_module
 from dinotxt.models.tokens import Tokens, join_maps
+from dinotxt.models.weights import hash_tensors
 
 
 class Backbone(nn.Module):
@@ -57,7 +56,7 @@ class Backbone(nn.Module):
         """SHA-256 over the names and values of all weights, before batch norms were folded."""
         if self._hash is not None:
             return self._hash
-        digest = _hash_tensors(self.module.state_dict())
+        digest = hash_tensors(self.module.state_dict())
         if self.config.frozen:
             self._hash = digest
         return digest
@@ -101,7 +100,7 @@ class Backbone(nn.Module):
         self.requires_grad_(False)
         self.eval()
         if self._is_convolutional:
-            self._hash = _hash_tensors(self.module.state_dict())
+            self._hash = hash_tensors(self.module.state_dict())
             fold_batch_norms(self.module, self.config.in_channels)
         self.register_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
@@ -171,15 +170,6 @@ def _check_size(images: Tensor, patch_size: int) -> None:
         f" sizes are {lower[0]}x{lower[1]} and {upper[0]}x{upper[1]}."
     )
     raise ConfigError(message)
-
-
-def _hash_tensors(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _forget(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

@@ -1,18 +1,23 @@
 """The two-tower model of "DINOv2 Meets Text" (dino.txt)."""
 
+import hashlib
 import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.backbone import Backbone
-from dinotxt.models.config import ModelConfig, PretrainedTextConfig
+from dinotxt.models.config import ModelConfig, PretrainedTextConfig, TransformerTextConfig
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.pretrained_text import PretrainedTextEncoder
 from dinotxt.models.text_encoder import TextEncoder
 from dinotxt.models.tokens import Tokens
 from dinotxt.models.vision_head import VisionHead
+from dinotxt.models.weights import check_keys, hash_tensors
 
 _MAX_LOGIT_SCALE = math.log(100)
 
@@ -45,20 +50,26 @@ class DinoTxt(nn.Module):
         self._frozen = {name for name, value in self.named_parameters() if not value.requires_grad}
 
     @classmethod
-    def from_config(cls, config: ModelConfig) -> "DinoTxt":
+    def from_config(cls, config: ModelConfig, *, initialize: bool = True) -> "DinoTxt":
         """Build the model; the backbone and a pretrained text encoder get their weights.
+
+        Args:
+            config: The architecture.
+            initialize: Initialise what is trained from scratch; without it those parameters have
+                no storage until ``load_trainable`` gives them values.
 
         Raises:
             ConfigError: If the configuration does not hold together.
             CheckpointError: If weights are missing or do not fit.
         """
         backbone = Backbone.from_config(config.backbone)
-        vision_head = VisionHead(config.vision_head, backbone.width)
         text_encoder: TextEncoder | PretrainedTextEncoder
+        with nullcontext() if initialize else torch.device("meta"):
+            vision_head = VisionHead(config.vision_head, backbone.width)
+            if isinstance(config.text_encoder, TransformerTextConfig):
+                text_encoder = TextEncoder(config.text_encoder, vision_head.embed_dim)
         if isinstance(config.text_encoder, PretrainedTextConfig):
             text_encoder = PretrainedTextEncoder(config.text_encoder, vision_head.embed_dim)
-        else:
-            text_encoder = TextEncoder(config.text_encoder, vision_head.embed_dim)
         return cls(backbone, vision_head, text_encoder, logit_scale_init=config.logit_scale_init)
 
     @property
@@ -112,3 +123,26 @@ class DinoTxt(nn.Module):
         """Return what training changes: neither a frozen backbone nor untouched text layers."""
         state = self.state_dict()
         return {name: value for name, value in state.items() if name not in self._frozen}
+
+    def load_trainable(self, state: Mapping[str, Tensor], source: str | Path) -> None:
+        """Take the values of a ``trainable_state_dict``.
+
+        Args:
+            state: The values; they become the parameters' storage.
+            source: Where they come from, for the error.
+
+        Raises:
+            CheckpointError: If a key is missing, unexpected or has another shape; all are listed.
+        """
+        check_keys(state, self.trainable_state_dict(), source)
+        self.load_state_dict(dict(state), strict=False, assign=True)
+
+    def frozen_hash(self) -> str:
+        """Return the SHA-256 of all that is frozen: what saved files leave out."""
+        frozen = {
+            name: value
+            for name, value in self.text_encoder.named_parameters(prefix="text_encoder")
+            if name in self._frozen
+        }
+        backbone = self.backbone.weights_hash if self.backbone.config.frozen else ""
+        return hashlib.sha256(f"{backbone} {hash_tensors(frozen)}".encode()).hexdigest()

@@ -76,7 +76,8 @@ class PositionEmbedding:
         weight: Tensor = self.vit.pos_embed
         if weight.requires_grad:
             return self._resample(weight, grid)
-        key = (grid, weight.device, weight.dtype, weight.data_ptr(), weight._version)
+        version = 0 if weight.is_inference() else weight._version
+        key = (grid, weight.device, weight.dtype, weight.data_ptr(), version)
         if key not in self._cache:
             if len(self._cache) >= _MAX_CACHED_GRIDS:
                 self._cache.clear()

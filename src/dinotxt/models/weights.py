@@ -1,5 +1,6 @@
 """Reading weight files safely and fitting a backbone's weights to timm's names."""
 
+import hashlib
 import pickle
 import re
 from collections.abc import Mapping
@@ -75,16 +76,26 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str | 
     Raises:
         CheckpointError: If a key is missing, unexpected or has another shape.
     """
-    problems = mismatches(state, module.state_dict())
+    check_keys(state, module.state_dict(), source)
+    module.load_state_dict(dict(state))
+
+
+def check_keys(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str | Path
+) -> None:
+    """Compare names and shapes with what a model expects.
+
+    Raises:
+        CheckpointError: If a key is missing, unexpected or has another shape; all are listed.
+    """
+    problems = _mismatches(state, expected)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         message = f"{source} does not fit the model: it is of another model or size.\n{lines}"
         raise CheckpointError(message)
-    module.load_state_dict(dict(state))
 
 
-def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """List every key that is missing, unexpected or has another shape."""
+def _mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
     missing = [f"missing {key}" for key in expected if key not in state]
     unexpected = [f"unexpected {key}" for key in state if key not in expected]
     shapes = [
@@ -93,6 +104,16 @@ def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> l
         if key in state and state[key].shape != expected[key].shape
     ]
     return missing + unexpected + shapes
+
+
+def hash_tensors(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over the names, types, shapes and values of tensors, in name order."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def rename_in_order(

@@ -1,0 +1,202 @@
+"""Meta's released dino.txt files: two for DINOv2, one for DINOv3.
+
+Every size is inferred from the shapes, and files are read with ``weights_only``. The DINOv3 layout
+follows the published code; the real file was never seen. Backbone weights inside that file are
+ignored: the backbone's own file has them.
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dinotxt.checkpoints.hub import fetch
+from dinotxt.checkpoints.layouts import from_dinov2, from_dinov3
+from dinotxt.errors import CheckpointError, ConfigError
+from dinotxt.models.config import (
+    BackboneConfig,
+    ModelConfig,
+    TransformerTextConfig,
+    VisionHeadConfig,
+)
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.weights import StateDict, read_state_dict
+
+_HEAD_WIDTH = 64
+_NOTEBOOK_LOGIT_SCALE = 100.0
+_SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}
+
+
+@dataclass(frozen=True, slots=True)
+class MetaWeights:
+    """What Meta's files hold.
+
+    Args:
+        config: The architecture, with the backbone's file as its weights.
+        state: The trained tensors under our names, as ``DinoTxt.trainable_state_dict`` has them.
+        has_logit_scale: Whether the files held a logit scale.
+    """
+
+    config: ModelConfig
+    state: StateDict
+    has_logit_scale: bool
+
+
+def load(
+    *,
+    backbone: str | Path,
+    vision_head: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    vision_head_and_text_encoder: str | Path | None = None,
+    vision_num_heads: int | None = None,
+    text_num_heads: int | None = None,
+) -> DinoTxt:
+    """Load a model from Meta's files (``.pth`` or ``.safetensors``), each a path or a URL.
+
+    Args:
+        backbone: The DINOv2 or DINOv3 backbone.
+        vision_head: The vision head (DINOv2), together with ``text_encoder``.
+        text_encoder: The text encoder (DINOv2).
+        vision_head_and_text_encoder: Both in one file (DINOv3).
+        vision_num_heads: Attention heads of the vision head; None: width / 64.
+        text_num_heads: Attention heads of the text encoder; None: width / 64.
+
+    Returns:
+        The model in eval mode. Where the files hold no logit scale, it is 100, with a warning.
+
+    Raises:
+        ConfigError: If the arguments name neither both DINOv2 files nor the DINOv3 file.
+        CheckpointError: If a file is missing, unsafe, damaged or does not fit; every missing,
+            unexpected and mis-shaped key is listed.
+    """
+    weights = read(
+        backbone=backbone,
+        vision_head=vision_head,
+        text_encoder=text_encoder,
+        vision_head_and_text_encoder=vision_head_and_text_encoder,
+        vision_num_heads=vision_num_heads,
+        text_num_heads=text_num_heads,
+    )
+    return build(weights)
+
+
+def build(weights: MetaWeights) -> DinoTxt:
+    """Build the model of files that were read, in eval mode and float32."""
+    if not weights.has_logit_scale:
+        message = "These files hold no logit_scale: 100 is used, as in Meta's notebooks."
+        warnings.warn(message, stacklevel=3)
+    model = DinoTxt.from_config(weights.config, initialize=False)
+    state = {key: value.float() for key, value in weights.state.items()}
+    model.load_trainable(state, "The vision head and text encoder file")
+    return model.eval()
+
+
+def read(
+    *,
+    backbone: str | Path,
+    vision_head: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    vision_head_and_text_encoder: str | Path | None = None,
+    vision_num_heads: int | None = None,
+    text_num_heads: int | None = None,
+) -> MetaWeights:
+    """Read the files and infer the architecture without building it; arguments as in ``load``."""
+    if (vision_head is None) != (text_encoder is None) or (
+        (vision_head is None) == (vision_head_and_text_encoder is None)
+    ):
+        message = (
+            "Give vision_head and text_encoder (the two DINOv2 files), or"
+            " vision_head_and_text_encoder (the DINOv3 file)."
+        )
+        raise ConfigError(message)
+    backbone_path = fetch(backbone)
+    if vision_head is not None and text_encoder is not None:
+        state = from_dinov2(
+            read_state_dict(fetch(vision_head)), read_state_dict(fetch(text_encoder))
+        )
+    else:
+        assert vision_head_and_text_encoder is not None
+        state = from_dinov3(read_state_dict(fetch(vision_head_and_text_encoder)))
+    has_logit_scale = "logit_scale" in state
+    scale = state.get("logit_scale", torch.tensor(math.log(_NOTEBOOK_LOGIT_SCALE)))
+    state["logit_scale"] = scale.reshape(())
+    backbone_config = infer_backbone(read_state_dict(backbone_path), backbone_path)
+    config = ModelConfig(
+        backbone=backbone_config,
+        vision_head=_infer_vision_head(state, vision_num_heads),
+        text_encoder=_infer_text_encoder(state, text_num_heads),
+    )
+    return MetaWeights(config, state, has_logit_scale)
+
+
+def infer_backbone(state: Mapping[str, Tensor], path: Path) -> BackboneConfig:
+    """Infer the backbone from the shapes of Meta's DINOv2 or DINOv3 file.
+
+    Raises:
+        CheckpointError: If the file lacks the keys of such a backbone.
+    """
+    patch = _shape(state, "patch_embed.proj.weight", path)
+    dim, patch_size = patch[0], patch[2]
+    options: dict[str, Any] = {
+        "embed_dim": dim,
+        "depth": _depth(state, "blocks."),
+        "num_heads": max(dim // _HEAD_WIDTH, 1),
+    }
+    size = _SIZES.get(dim, "base")
+    if "storage_tokens" in state:
+        bias = any(key.endswith("qkv.bias") and value.any() for key, value in state.items())
+        name = f"vit_{'base' if size == 'giant' else size}_patch16_dinov3{'_qkvb' * bias}"
+        return BackboneConfig(name=name, weights=str(path), options=options)
+    side = math.isqrt(_shape(state, "pos_embed", path)[1] - 1)
+    options |= {"img_size": side * patch_size, "patch_size": patch_size}
+    if "blocks.0.mlp.fc1.weight" in state:
+        options["mlp_ratio"] = _shape(state, "blocks.0.mlp.fc1.weight", path)[0] / dim
+        size = "base" if size == "giant" else size
+    else:
+        size = "giant"
+    registers = ""
+    if "register_tokens" in state:
+        registers = "reg4_"
+        options["reg_tokens"] = _shape(state, "register_tokens", path)[1]
+    name = f"vit_{size}_patch14_{registers}dinov2"
+    return BackboneConfig(name=name, weights=str(path), options=options)
+
+
+def _infer_vision_head(state: StateDict, num_heads: int | None) -> VisionHeadConfig:
+    dim = _shape(state, "vision_head.ln_final.weight", "The vision head")[0]
+    return VisionHeadConfig(
+        num_blocks=_depth(state, "vision_head.blocks."),
+        num_heads=num_heads or max(dim // _HEAD_WIDTH, 1),
+    )
+
+
+def _infer_text_encoder(state: StateDict, num_heads: int | None) -> TransformerTextConfig:
+    source = "The text encoder"
+    vocab_size, width = _shape(state, "text_encoder.token_embedding.weight", source)
+    return TransformerTextConfig(
+        width=width,
+        layers=_depth(state, "text_encoder.blocks."),
+        heads=num_heads or max(width // _HEAD_WIDTH, 1),
+        context_length=_shape(state, "text_encoder.positional_embedding", source)[0],
+        vocab_size=vocab_size,
+    )
+
+
+def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+    found = [int(match[1]) for key in state if (match := pattern.match(key))]
+    return max(found, default=-1) + 1
+
+
+def _shape(state: Mapping[str, Tensor], key: str, source: str | Path) -> tuple[int, ...]:
+    if key not in state:
+        some = ", ".join(list(state)[:5])
+        message = f"{source} lacks {key} (it begins with {some}): it is of another model."
+        raise CheckpointError(message)
+    return tuple(state[key].shape)

@@ -1,0 +1,160 @@
+"""Models by name: what ``load`` and the command line accept."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dinotxt.checkpoints import meta
+from dinotxt.checkpoints.format import LoadedModel, load_model
+from dinotxt.checkpoints.hub import Progress, fetch, file_hash
+from dinotxt.checkpoints.sources import build_tokenizer
+from dinotxt.data.transform import TransformConfig
+from dinotxt.errors import CheckpointError, ConfigError
+
+_DINOV2 = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_reg4_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedModel:
+    """A model that is known by name.
+
+    Args:
+        name: The name.
+        backbone: Its backbone, for people.
+        text_encoder: Its text encoder, for people.
+        source: Where its weights come from, for people.
+        urls: Meta's files by the argument of ``meta.load`` that takes them.
+        patterns: Files that must be at hand, by argument: a pattern in ``DINOTXT_WEIGHTS``.
+    """
+
+    name: str
+    backbone: str
+    text_encoder: str
+    source: str
+    urls: Mapping[str, str] = field(default_factory=dict)
+    patterns: Mapping[str, str] = field(default_factory=dict)
+
+
+MODELS = {
+    model.name: model
+    for model in (
+        NamedModel(
+            name="lite",
+            backbone="EfficientNet-Lite2, frozen",
+            text_encoder="MiniLM-L6",
+            source="two wheels on PyPI (extra `lite`) and the head inside this package",
+        ),
+        NamedModel(
+            name="dinov2-vitl14",
+            backbone="DINOv2 ViT-L/14 with registers, frozen",
+            text_encoder="transformer, 24 layers of 1280",
+            source="Meta's released files, by URL or in the folder DINOTXT_WEIGHTS",
+            urls={
+                "backbone": f"{_DINOV2}pretrain.pth",
+                "vision_head": f"{_DINOV2}dinotxt_tet1280d20h24l_vision_head.pth",
+                "text_encoder": f"{_DINOV2}dinotxt_tet1280d20h24l_text_encoder.pth",
+            },
+        ),
+        NamedModel(
+            name="dinov3-vitl16",
+            backbone="DINOv3 ViT-L/16, frozen",
+            text_encoder="transformer, 24 layers of 1280",
+            source="Meta's released files in the folder DINOTXT_WEIGHTS (ask Meta for access)",
+            patterns={
+                "backbone": "dinov3_vitl16_pretrain*.pth",
+                "vision_head_and_text_encoder": (
+                    "dinov3_vitl16_dinotxt_vision_head_and_text_encoder-a442d8f5.pth"
+                ),
+            },
+        ),
+    )
+}
+
+
+def resolve(name: str) -> LoadedModel:
+    """Load a model by name or from a run or model folder.
+
+    Raises:
+        ConfigError: If the name is unknown and no folder.
+        CheckpointError: If its weights are missing, damaged or do not fit.
+        BackendError: If it needs a package that is not installed.
+    """
+    folder = find_folder(name)
+    if folder is not None:
+        loaded = load_model(folder)
+        return replace(loaded, name=name) if name in MODELS else loaded
+    return _load_meta(MODELS[name], fetch_files(name))
+
+
+def find_folder(name: str) -> Path | None:
+    """Return the folder that a name stands for; None for a model of Meta's files.
+
+    Raises:
+        ConfigError: If the name is unknown and no folder.
+        CheckpointError: If the package holds no weights for it.
+    """
+    if name == "lite":
+        return _lite_folder()
+    if name in MODELS:
+        return None
+    path = Path(name).expanduser()
+    for folder in (path, path / "model"):
+        if (folder / "config.json").is_file():
+            return folder
+    if path.exists():
+        raise CheckpointError(f"{path} is no model: it has neither config.json nor model/.")
+    message = f"{name!r} is neither a folder nor a known model: choose from {', '.join(MODELS)}."
+    raise ConfigError(message)
+
+
+def fetch_files(name: str, *, progress: Progress | None = None) -> dict[str, Path]:
+    """Bring Meta's files of a named model to this machine, by argument of ``meta.load``.
+
+    Raises:
+        CheckpointError: If a file cannot be had; the message says where to put it.
+    """
+    model = MODELS[name]
+    paths = {key: fetch(url, progress=progress) for key, url in model.urls.items()}
+    return paths | {key: _find(pattern, name) for key, pattern in model.patterns.items()}
+
+
+def _find(pattern: str, name: str) -> Path:
+    folder = os.environ.get("DINOTXT_WEIGHTS")
+    found = sorted(Path(folder).glob(pattern)) if folder else []
+    if not found:
+        message = (
+            f"{name} needs {pattern}, which Meta gives on request: put it into a folder and set"
+            " DINOTXT_WEIGHTS to that folder."
+        )
+        raise CheckpointError(message)
+    return fetch(found[-1])
+
+
+def _load_meta(model: NamedModel, paths: Mapping[str, Any]) -> LoadedModel:
+    weights = meta.read(**paths)
+    transform = TransformConfig()
+    hashes = [transform.fingerprint, *(file_hash(path) for path in paths.values())]
+    return LoadedModel(
+        model=meta.build(weights),
+        tokenizer=build_tokenizer(weights.config),
+        transform=transform,
+        config=weights.config,
+        name=model.name,
+        fingerprint=hashlib.sha256(" ".join(hashes).encode()).hexdigest(),
+        extra={},
+    )
+
+
+def _lite_folder() -> Path:
+    folder = Path(str(files("dinotxt"))) / "weights" / "lite"
+    if not (folder / "config.json").is_file():
+        message = (
+            f"This installation has no lite weights in {folder}: install a released wheel, or train"
+            " your own with `dinotxt train lite` and pass its folder as --model."
+        )
+        raise CheckpointError(message)
+    return folder

