@@ -6,7 +6,6 @@ ids equal those of ``open_clip.tokenizer.SimpleTokenizer``.
 
 import gzip
 import html
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Regex, models, pre_tokenizers, processors
 
-from dinotxt.errors import BackendError, ConfigError, DataError
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import atomic_path
+from dinotxt.text.open_clip_files import open_clip_path
 
 CONTEXT_LENGTH = 77
 _START, _END = "<start_of_text>", "<end_of_text>"
@@ -158,14 +158,7 @@ def _clip_clean(text: str) -> str:
 
 def _clip_merges() -> list[tuple[str, str]]:
     """Read CLIP's 48,894 merges from the installed open_clip package."""
-    spec = importlib.util.find_spec("open_clip")
-    if spec is None or spec.origin is None:
-        raise BackendError("open_clip is not installed: run `pip install open-clip-torch`.")
-    path = Path(spec.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
-    if not path.is_file():
-        raise BackendError(
-            f"{path} is missing: run `pip install --force-reinstall open-clip-torch`."
-        )
+    path = open_clip_path("bpe_simple_vocab_16e6.txt.gz")
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         lines = stream.read().split("\n")
     pairs = (line.split() for line in lines[1 : _NUM_MERGES + 1])

@@ -1,0 +1,119 @@
+"""Prompts: a label put into the templates that a text encoder knows.
+
+The sets are those of CLIP (80 and 7, as open_clip has them) and of TCL (its segmentation protocol:
+the 7 and two plurals).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinotxt.errors import ConfigError
+from dinotxt.text.open_clip_files import zero_shot_metadata
+
+_SLOT = "{}"
+_PLURALS = ("a photo of many {}.", "a photo of {}s.")
+
+
+def templates(source: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """Return prompt templates, each with ``{}`` where the label goes.
+
+    Args:
+        source: ``openai-80``, ``openai-7``, ``tcl-9`` or ``simple``; a file with one template a
+            line; one template such as ``"an X-ray of {}"``; or several.
+
+    Raises:
+        ConfigError: If a template has no ``{}`` or a name is not known.
+    """
+    if isinstance(source, str) and source in _SETS:
+        return _SETS[source]()
+    if isinstance(source, str | Path):
+        return _checked([source] if _SLOT in str(source) else _read(Path(source)))
+    return _checked(source)
+
+
+def template_sets() -> tuple[str, ...]:
+    """Return the names of the sets that ``templates`` knows."""
+    return tuple(sorted(_SETS))
+
+
+def synonyms(label: str) -> tuple[str, ...]:
+    """Split a label such as ``cat | kitty`` into its names, each once.
+
+    Raises:
+        ConfigError: If the label or one of its names is empty.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in label.split("|")))
+    if not all(names):
+        raise ConfigError(f"The label {label!r} is empty or has an empty name: remove or fill it.")
+    return names
+
+
+def expand(labels: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
+    """Return the prompts of each label: each of its names in each template, none twice.
+
+    Args:
+        labels: Class names; ``a | b`` means two names for one class.
+        templates: Templates with ``{}``.
+
+    Raises:
+        ConfigError: If there is no label or no template, or one is empty.
+    """
+    if not labels or isinstance(labels, str):
+        raise ConfigError("There are no labels: name at least one, as a list.")
+    checked = _checked(templates)
+    known: dict[str, list[str]] = {}
+    for label in labels:
+        if label not in known:
+            prompts = [t.replace(_SLOT, name) for name in synonyms(label) for t in checked]
+            known[label] = list(dict.fromkeys(prompts))
+    return [known[label] for label in labels]
+
+
+def flatten(prompts: Iterable[Sequence[str]]) -> tuple[list[str], list[NDArray[np.int64]]]:
+    """Return every prompt once, and for each label the positions of its prompts.
+
+    So a prompt that several labels share is encoded once.
+    """
+    positions: dict[str, int] = {}
+    owners = [
+        np.array([positions.setdefault(p, len(positions)) for p in texts], dtype=np.int64)
+        for texts in prompts
+    ]
+    return list(positions), owners
+
+
+def _checked(source: Iterable[str | Path]) -> tuple[str, ...]:
+    found = tuple(str(template).strip() for template in source)
+    if not found:
+        raise ConfigError("There are no templates: give at least one with {}.")
+    for template in found:
+        if _SLOT not in template:
+            raise ConfigError(f"The template {template!r} has no {{}} where the label goes.")
+    return found
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{str(path)!r} is neither a set of templates ({', '.join(template_sets())}), nor a "
+            f"readable file ({error}), nor a template with {{}}."
+        ) from None
+    return [line for line in lines if line.strip()]
+
+
+def _openai(name: str) -> tuple[str, ...]:
+    fillers: Sequence[Callable[[str], str]] = getattr(zero_shot_metadata(), name)
+    return tuple(fill(_SLOT) for fill in fillers)
+
+
+_SETS: dict[str, Callable[[], tuple[str, ...]]] = {
+    "openai-80": lambda: _openai("OPENAI_IMAGENET_TEMPLATES"),
+    "openai-7": lambda: _openai("SIMPLE_IMAGENET_TEMPLATES"),
+    "tcl-9": lambda: _openai("SIMPLE_IMAGENET_TEMPLATES") + _PLURALS,
+    "simple": lambda: ("a photo of a {}.",),
+}
