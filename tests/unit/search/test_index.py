@@ -1,0 +1,363 @@
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dinotxt.errors import BackendError, ConfigError, DataError
+from dinotxt.inference.encoder import Encoder
+from dinotxt.results.skip import Skip
+from dinotxt.search import index as index_module
+from dinotxt.search import segment
+from dinotxt.search.index import ImageIndex
+from dinotxt.search.lock import locked
+
+MakePicture = Callable[..., Path]
+MakeEncoder = Callable[..., Encoder]
+
+
+@pytest.fixture
+def album(tmp_path: Path, make_picture: MakePicture) -> Path:
+    for number, colour in enumerate(("red", "green", "blue", "yellow")):
+        make_picture(f"{number % 2}/{colour}.png", colour)
+    return tmp_path / "album"
+
+
+def names(index: ImageIndex, words: str, k: int = 5) -> list[str]:
+    return [Path(hit.path).stem for hit in index.search(words, k=k)]
+
+
+def content(index: ImageIndex) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in index.path.iterdir()}
+
+
+def test_words_find_the_picture_that_shows_them(album: Path, make_encoder: MakeEncoder) -> None:
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index")
+    assert len(index) == 4
+    assert index.changes == (4, 0, 0)
+    assert names(index, "a green thing", k=1) == ["green"]
+    assert names(index, "a blue thing", k=1) == ["blue"]
+    scores = [hit.score for hit in index.search("red", k=9)]
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert all(Path(hit.path).is_file() for hit in index.search("red"))
+
+
+def test_a_picture_finds_itself(album: Path, make_encoder: MakeEncoder) -> None:
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index", batch_size=1)
+    picture = album / "0" / "blue.png"
+    (hit,) = index.search(image=picture, k=1)
+    assert Path(hit.path) == picture
+    assert hit.score == pytest.approx(1, abs=1e-5)
+
+
+def test_an_index_opens_again(album: Path, make_encoder: MakeEncoder) -> None:
+    built = ImageIndex.build(make_encoder(), album, album.parent / "index")
+    opened = ImageIndex.open(album.parent / "index", encoder=make_encoder())
+    assert opened.search("yellow") == built.search("yellow")
+    assert opened.changes == (0, 0, 0)
+    assert opened.root == album
+
+
+@pytest.mark.parametrize(
+    "query", [{}, {"words": " "}, {"words": "red", "image": "a.jpg"}, {"words": "red", "k": 0}]
+)
+def test_a_query_that_makes_no_sense_is_refused(
+    album: Path, make_encoder: MakeEncoder, query: dict[str, Any]
+) -> None:
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index")
+    with pytest.raises(ConfigError):
+        index.search(**query)
+
+
+def test_another_models_index_is_refused_naming_both(
+    album: Path, make_encoder: MakeEncoder
+) -> None:
+    path = album.parent / "index"
+    ImageIndex.build(make_encoder("aaaa1111", "first"), album, path)
+    other = make_encoder("bbbb2222", "second")
+    for use in (
+        lambda: ImageIndex.open(path, encoder=other),
+        lambda: ImageIndex.build(other, album, path),
+    ):
+        with pytest.raises(DataError, match=r"first \(aaaa1111\), not with second \(bbbb2222\)"):
+            use()
+
+
+def test_another_input_size_is_refused_for_an_update(
+    album: Path, make_encoder: MakeEncoder
+) -> None:
+    ImageIndex.build(make_encoder(), album, album.parent / "index")
+    with pytest.raises(DataError, match="another input size"):
+        ImageIndex.build(make_encoder(size=4), album, album.parent / "index")
+
+
+def test_another_folder_is_refused_but_a_moved_one_is_followed(
+    album: Path, make_encoder: MakeEncoder
+) -> None:
+    path = album.parent / "index"
+    ImageIndex.build(make_encoder(), album, path)
+    moved = album.parent / "moved"
+    shutil.copytree(album, moved)
+    with pytest.raises(DataError, match="is the index of"):
+        ImageIndex.build(make_encoder(), moved, path)
+    shutil.rmtree(album)
+    index = ImageIndex.build(make_encoder(), moved, path)
+    assert index.changes == (0, 0, 0)
+    assert Path(index.search("red", k=1)[0].path).parent.parent == moved
+
+
+def test_an_empty_folder_is_an_error_and_an_index_of_it_stays(
+    album: Path, make_encoder: MakeEncoder
+) -> None:
+    path = album.parent / "index"
+    ImageIndex.build(make_encoder(), album, path)
+    shutil.rmtree(album)
+    album.mkdir()
+    with pytest.raises(DataError, match="holds no pictures"):
+        ImageIndex.build(make_encoder(), album, path)
+    assert len(ImageIndex.open(path, encoder=make_encoder())) == 4
+
+
+def test_an_update_finds_added_changed_and_deleted_pictures(
+    album: Path, make_encoder: MakeEncoder, make_picture: MakePicture
+) -> None:
+    path = album.parent / "index"
+    ImageIndex.build(make_encoder(), album, path)
+    make_picture("new/white.png", "white")
+    make_picture("0/red.png", "green")
+    (album / "1" / "yellow.png").unlink()
+    encoder = make_encoder()
+    index = ImageIndex.build(encoder, album, path)
+    assert index.changes == (1, 1, 1)
+    assert len(index) == 4
+    towers: Any = encoder.towers
+    assert towers.num_pictures == 2
+    assert set(names(index, "green", k=2)) == {"green", "red"}
+    assert names(index, "white", k=1) == ["white"]
+    assert "yellow" not in names(index, "yellow")
+
+
+def test_an_updated_index_equals_a_new_one(
+    album: Path, make_encoder: MakeEncoder, make_picture: MakePicture
+) -> None:
+    ImageIndex.build(make_encoder(), album, album.parent / "index", batch_size=1)
+    make_picture("0/a.png")
+    (album / "1" / "yellow.png").unlink()
+    updated = ImageIndex.build(make_encoder(), album, album.parent / "index", batch_size=1)
+    fresh = ImageIndex.build(make_encoder(), album, album.parent / "fresh", batch_size=1)
+    for ending in ("npy", "jsonl", "unreadable.jsonl"):
+        kept = (updated.path / f"base-000002.{ending}").read_bytes()
+        assert kept == (fresh.path / f"base-000001.{ending}").read_bytes()
+
+
+def test_nothing_new_leaves_every_file_as_it_is(album: Path, make_encoder: MakeEncoder) -> None:
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index")
+    before = content(index)
+    encoder = make_encoder()
+    assert ImageIndex.build(encoder, album, album.parent / "index").changes == (0, 0, 0)
+    assert content(index) == before
+    towers: Any = encoder.towers
+    assert towers.num_pictures == 0
+
+
+def test_a_touched_picture_is_not_encoded_again(album: Path, make_encoder: MakeEncoder) -> None:
+    path = album.parent / "index"
+    before = ImageIndex.build(make_encoder(), album, path).search("red")
+    os.utime(album / "0" / "red.png", ns=(1, 1))
+    for _ in range(2):
+        encoder = make_encoder()
+        index = ImageIndex.build(encoder, album, path)
+        towers: Any = encoder.towers
+        assert towers.num_pictures == 0
+        assert index.changes == (0, 0, 0)
+        assert index.search("red") == before
+    record = next(r for r in segment.Segment(path, "base-000002").records() if "red" in r.path)
+    assert record.mtime_ns == 1
+
+
+def test_unreadable_pictures_are_skipped_and_not_tried_again(
+    album: Path, make_encoder: MakeEncoder, make_picture: MakePicture
+) -> None:
+    broken = album / "0" / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    for _ in range(2):
+        skipped: list[Skip] = []
+        index = ImageIndex.build(
+            make_encoder(), album, album.parent / "index", on_skip=skipped.append
+        )
+        assert [skip.path for skip in skipped] == [str(broken)]
+        assert "is not a picture" in skipped[0].reason
+        assert index.skipped == tuple(skipped)
+        assert len(index) == 4
+    make_picture("0/broken.jpg", "white")
+    repaired = ImageIndex.build(make_encoder(), album, album.parent / "index")
+    assert repaired.changes == (1, 0, 0)
+    assert repaired.skipped == ()
+
+
+def test_a_known_bad_picture_is_not_decoded_again(
+    album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (album / "broken.jpg").write_bytes(b"no picture")
+    ImageIndex.build(make_encoder(), album, album.parent / "index")
+    encoder = make_encoder()
+    monkeypatch.setattr(encoder.transform, "load", lambda source: pytest.fail(str(source)))
+    assert len(ImageIndex.build(encoder, album, album.parent / "index")) == 4
+
+
+def test_a_picture_that_breaks_becomes_unreadable(album: Path, make_encoder: MakeEncoder) -> None:
+    path = album.parent / "index"
+    ImageIndex.build(make_encoder(), album, path)
+    (album / "0" / "red.png").write_bytes(b"now broken")
+    index = ImageIndex.build(make_encoder(), album, path)
+    assert index.changes == (0, 0, 1)
+    assert "red" not in names(index, "red")
+    assert len(index.skipped) == 1
+
+
+def test_a_disk_error_is_reported_and_tried_again(
+    album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> str:
+        if path.name == "red.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return "digest"
+
+    monkeypatch.setattr("dinotxt.search.update.sha256_file", fail)
+    skipped: list[Skip] = []
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index", on_skip=skipped.append)
+    assert skipped == [Skip(str(album / "0" / "red.png"), "cannot be read (Permission denied)")]
+    assert index.skipped == ()
+    monkeypatch.undo()
+    again = ImageIndex.build(make_encoder(), album, album.parent / "index")
+    assert again.changes == (1, 0, 0)
+
+
+def test_pictures_in_a_folder_that_cannot_be_listed_are_kept(
+    album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ImageIndex.build(make_encoder(), album, album.parent / "index")
+    listed = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("/0"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index")
+    assert index.changes == (0, 0, 0)
+    assert len(index) == 4
+
+
+def test_a_picture_without_a_finite_vector_is_named(
+    album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make_encoder()
+    encode = encoder.towers.encode_image
+
+    def spoil(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        features = encode(pixels)
+        features[0] = np.nan
+        return features
+
+    monkeypatch.setattr(encoder.towers, "encode_image", spoil)
+    index = ImageIndex.build(encoder, album, album.parent / "index")
+    assert len(index) == 3
+    assert index.skipped[0].reason == "the model gives no finite vector for it"
+
+
+def test_a_picture_that_the_model_refuses_does_not_take_its_batch_along(
+    album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make_encoder()
+    encode = encoder.towers.encode_image
+
+    def refuse_red(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        if ((pixels[:, 0] > 0.9) & (pixels[:, 1] < -0.9)).any():
+            raise DataError("too red")
+        return encode(pixels)
+
+    monkeypatch.setattr(encoder.towers, "encode_image", refuse_red)
+    index = ImageIndex.build(encoder, album, album.parent / "index")
+    assert len(index) == 3
+    assert [skip.reason for skip in index.skipped] == ["too red"]
+
+
+def test_a_full_disk_is_an_error_and_the_old_index_stays(
+    album: Path,
+    make_encoder: MakeEncoder,
+    make_picture: MakePicture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = album.parent / "index"
+    ImageIndex.build(make_encoder(), album, path)
+    make_picture("0/more.png")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dinotxt.search.update.write_segment", full)
+    with pytest.raises(BackendError, match="No space left"):
+        ImageIndex.build(make_encoder(), album, path)
+    assert len(ImageIndex.open(path, encoder=make_encoder())) == 4
+
+
+def test_a_stopped_build_goes_on_with_the_same_batches(
+    tmp_path: Path,
+    make_encoder: MakeEncoder,
+    make_picture: MakePicture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(index_module, "COMMIT_SECONDS", 0.0)
+    for number in range(40):
+        make_picture(f"{number % 3}/{number:02d}.png")
+    (tmp_path / "album" / "1" / "11.jpg").write_bytes(b"broken")
+    album = tmp_path / "album"
+    whole = ImageIndex.build(make_encoder(), album, tmp_path / "whole", batch_size=4)
+
+    def stop(done: int, total: int) -> None:
+        del total
+        if done >= 8:
+            raise KeyboardInterrupt
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            ImageIndex.build(make_encoder(), album, tmp_path / "part", batch_size=4, progress=stop)
+    with pytest.raises(DataError, match="unfinished"):
+        ImageIndex.open(tmp_path / "part", encoder=make_encoder())
+    encoder = make_encoder()
+    resumed = ImageIndex.build(encoder, album, tmp_path / "part", batch_size=4)
+    towers: Any = encoder.towers
+    assert towers.num_pictures <= 40 - 3 * 4
+    assert resumed.changes == (40, 0, 0)
+    assert content(resumed) == content(whole)
+
+
+def test_an_index_that_is_being_written_is_not_touched(
+    album: Path, make_encoder: MakeEncoder
+) -> None:
+    path = album.parent / "index"
+    ImageIndex.build(make_encoder(), album, path)
+    with locked(path), pytest.raises(DataError, match="Another process"):
+        ImageIndex.build(make_encoder(), album, path)
+
+
+def test_a_name_that_is_not_utf8_is_indexed(album: Path, make_encoder: MakeEncoder) -> None:
+    name = os.fsencode(album) + b"/caf\xe9.png"
+    shutil.copy(os.fsencode(album / "0" / "blue.png"), name)
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index")
+    assert len(index) == 5
+    assert name in {os.fsencode(hit.path) for hit in index.search("blue")}
+
+
+def test_the_index_imports_no_torch() -> None:
+    code = "import dinotxt.search.index, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,94 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+from dinotxt.search.scan import printable, scan, sort_key
+
+
+def fill(folder: Path, *paths: str) -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"x" * len(path))
+
+
+def paths(folder: Path) -> list[str]:
+    return [entry.path for entry in scan(folder)]
+
+
+def test_pictures_of_every_depth_are_found_by_extension(tmp_path: Path) -> None:
+    fill(tmp_path, "b.JPG", "a/c.png", "a/b/d.webp", "notes.txt", "a/film.mp4", "noending")
+    assert paths(tmp_path) == ["a/b/d.webp", "a/c.png", "b.JPG"]
+
+
+def test_the_order_is_that_of_the_parts_of_the_path(tmp_path: Path) -> None:
+    fill(tmp_path, "a/z.jpg", "a.jpg", "a-b/y.jpg", "B.jpg", "a/b/c.jpg")
+    found = paths(tmp_path)
+    assert found == sorted(found, key=sort_key)
+    assert len(found) == 5
+
+
+def test_size_and_time_come_with_each_picture(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg")
+    os.utime(tmp_path / "a.jpg", ns=(5, 1234567891))
+    (entry,) = scan(tmp_path)
+    assert entry == ("a.jpg", 5, 1234567891)
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, ".thumbnails/a.jpg", "._b.jpg", "c.jpg")
+    assert paths(tmp_path) == ["c.jpg"]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    fill(tmp_path, "a/b.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "z").symlink_to(tmp_path / "a", target_is_directory=True)
+    assert paths(tmp_path) == ["a/b.jpg"]
+
+
+def test_a_linked_folder_elsewhere_is_followed(tmp_path: Path) -> None:
+    fill(tmp_path, "other/b.jpg", "album/a.jpg")
+    (tmp_path / "album" / "more").symlink_to(tmp_path / "other", target_is_directory=True)
+    assert paths(tmp_path / "album") == ["a.jpg", "more/b.jpg"]
+
+
+def test_broken_links_are_reported(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "c.jpg").symlink_to(tmp_path / "c.jpg")
+    skipped: list[Skip] = []
+    assert [entry.path for entry in scan(tmp_path, on_skip=skipped.append)] == ["a.jpg"]
+    assert [skip.path for skip in skipped] == ["b.jpg", "c.jpg"]
+    with pytest.raises(DataError, match=r"b\.jpg cannot be read"):
+        paths(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "a.jpg", "locked/b.jpg")
+    listed = os.scandir
+
+    def refuse(path: str) -> object:
+        if path.endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    skipped: list[Skip] = []
+    assert [entry.path for entry in scan(tmp_path, on_skip=skipped.append)] == ["a.jpg"]
+    assert skipped == [Skip("locked/", "cannot be read (Permission denied)")]
+
+
+@pytest.mark.parametrize("path", ["missing", "file.jpg"])
+def test_what_is_no_folder_is_refused(tmp_path: Path, path: str) -> None:
+    fill(tmp_path, "file.jpg")
+    with pytest.raises(DataError, match="is not a folder"):
+        paths(tmp_path / path)
+
+
+def test_a_name_that_is_not_utf8_can_be_printed() -> None:
+    assert printable(os.fsdecode(b"caf\xe9.jpg")) == "caf\\xe9.jpg"
