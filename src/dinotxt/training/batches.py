@@ -15,6 +15,7 @@ from dinotxt.data.sampler import EpochSampler
 from dinotxt.models.tokens import Tokens
 from dinotxt.results.skip import Skip
 from dinotxt.training.captions import CaptionTable
+from dinotxt.training.vision import move
 
 _READ_AHEAD = 2
 
@@ -46,7 +47,7 @@ class Batch:
         vision = self.vision
         return replace(
             self,
-            vision=vision.to(device) if isinstance(vision, Tensor) else _move(vision, device),
+            vision=vision.to(device) if isinstance(vision, Tensor) else move(vision, device),
             token_ids=self.token_ids.to(device),
             lengths=self.lengths.to(device),
             owners=None if self.owners is None else self.owners.to(device),
@@ -129,9 +130,3 @@ class Batches(Dataset[Batch]):
             batches = prefetch(self.__getitem__, numbers, num_workers=1, ahead=_READ_AHEAD)
         for _ in range(start, stop):
             yield [next(batches) for _ in range(self.chunks)]
-
-
-def _move(tokens: Tokens, device: torch.device) -> Tokens:
-    return Tokens(
-        tokens.cls.to(device), tokens.registers.to(device), tokens.patches.to(device), tokens.grid
-    )

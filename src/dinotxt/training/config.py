@@ -37,6 +37,7 @@ class DataConfig(Config):
         channels: Which channels of the file to read, in this order, for pictures that are not RGB.
         value_range: The values of the file that become 0 and 1, for 16-bit or float pictures.
         num_workers: Processes that decode pictures.
+        max_skipped: The share of pairs that may turn out to be unusable before the run stops.
     """
 
     train: str
@@ -52,6 +53,7 @@ class DataConfig(Config):
     channels: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
     num_workers: Annotated[int, Field(ge=0)] = 2
+    max_skipped: Fraction = 0.1
 
     def transform(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TransformConfig:
         """Return the transform of the validation, and of training without views.

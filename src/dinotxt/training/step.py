@@ -53,14 +53,11 @@ class TrainingStep:
         chunks = self._chunks(step, batches)
         if len(chunks) == 1:
             image, text = self._features(chunks[0])
-            loss = self.objective(image, text, self.model.logit_scale)
-            loss.backward()
-            return loss.detach()
+            return self._backward(image, text)
         with torch.no_grad():
             features = [self._features(chunk) for chunk in chunks]
         image, text = (torch.cat(part).requires_grad_() for part in zip(*features, strict=True))
-        loss = self.objective(image, text, self.model.logit_scale)
-        loss.backward()
+        loss = self._backward(image, text)
         assert image.grad is not None
         assert text.grad is not None
         for chunk in chunks:
@@ -70,6 +67,11 @@ class TrainingStep:
             # With frozen towers and no head, an output may have nothing behind it to train.
             live = [(out, grad) for out, grad in pairs if out.requires_grad]
             torch.autograd.backward([out for out, _ in live], [grad for _, grad in live])
+        return loss
+
+    def _backward(self, image: Tensor, text: Tensor) -> Tensor:
+        loss: Tensor = self.objective(image, text, self.model.logit_scale)
+        torch.autograd.backward(loss)
         return loss.detach()
 
     def _chunks(self, step: int, batches: Sequence[Batch]) -> list[_Chunk]:

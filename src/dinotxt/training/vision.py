@@ -1,6 +1,7 @@
 """Where the vision side of a batch comes from: pictures, or a cache of frozen tokens."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from dinotxt.data.record import Pair
 from dinotxt.data.transform import Transform
 from dinotxt.data.view import RandomView
 from dinotxt.errors import DataError
+from dinotxt.models.config import VisionHeadConfig
+from dinotxt.models.tokens import Tokens
 from dinotxt.results.skip import Skip
 
 
@@ -66,3 +69,36 @@ class Pictures:
             return self.transform(picture)
         view = self.view(picture, seed=self.seed, epoch=epoch, index=index)
         return self.transform.normalize(view)
+
+
+Pooled = Literal["avg", "max"]
+
+
+def pooled_kind(head: VisionHeadConfig) -> Pooled | None:
+    """Tell which pooled patches are enough for a vision head; None: it needs all tokens.
+
+    Without blocks every token is mapped alone and linearly, so the average of the patches may be
+    taken before the head; the maximum only where nothing maps them.
+    """
+    if head.num_blocks:
+        return None
+    if head.pooling.endswith("max"):
+        return "max" if head.dim is None else None
+    return "avg"
+
+
+def as_pooled(tokens: Tokens, kind: Pooled | None) -> Tokens:
+    """Replace the patches by their average or maximum as the one patch, and drop registers."""
+    if kind is None:
+        return tokens
+    patches = tokens.patches.amax(1) if kind == "max" else tokens.patches.mean(1)
+    return Tokens(tokens.cls, tokens.registers[:, :0], patches.unsqueeze(1), (1, 1))
+
+
+def move(tokens: Tokens, device: torch.device, dtype: torch.dtype | None = None) -> Tokens:
+    """Return the tokens on a device, in another type where one is given."""
+    cls, registers, patches = (
+        part.to(device=device, dtype=dtype or part.dtype)
+        for part in (tokens.cls, tokens.registers, tokens.patches)
+    )
+    return Tokens(cls, registers, patches, tokens.grid)

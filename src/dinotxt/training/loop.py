@@ -1,0 +1,206 @@
+"""The loop of a run: one for pictures and caches, with exact resume and a best model."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dinotxt.checkpoints.format import save_model
+from dinotxt.checkpoints.sources import build_model, build_tokenizer
+from dinotxt.data.transform import Transform
+from dinotxt.errors import CheckpointError, DataError, DinotxtError
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.training.config import TrainConfig
+from dinotxt.training.learner import Learner
+from dinotxt.training.log import Reporter, StepRecord
+from dinotxt.training.quarantine import Quarantine
+from dinotxt.training.run import Run, Snapshot
+from dinotxt.training.setup import prepare_data, transform_config
+from dinotxt.training.signals import StopRequest
+from dinotxt.training.state import Checkpoints
+
+Evaluate = Callable[[DinoTxt], Mapping[str, float]]
+_SCORES = ("text_to_image_recall@1", "image_to_text_recall@1")
+_UNREAD_STEPS = 10  # losses that wait on a GPU before they are read
+
+
+class Loop:
+    """Builds a run, or restores it from its last checkpoint, and takes its steps.
+
+    Args:
+        config: The run's configuration; its output folder exists.
+        device: Where to train.
+        evaluate: Gives more metrics at each validation.
+        reporters: Hear of steps and metrics.
+        quarantine: Takes the pairs that cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        device: torch.device,
+        evaluate: Evaluate | None,
+        reporters: Sequence[Reporter],
+        quarantine: Quarantine,
+    ) -> None:
+        self.config = config
+        self.evaluate = evaluate
+        self.reporters = reporters
+        self.quarantine = quarantine
+        self.checkpoints = Checkpoints(config.output / "checkpoints", keep=config.checkpoint.keep)
+        torch.manual_seed(config.seed)
+        model = build_model(config.model)
+        self.tokenizer = build_tokenizer(config.model)
+        self.transform = Transform(transform_config(config.data, model.backbone))
+        self.data = prepare_data(
+            config,
+            model,
+            self.tokenizer,
+            self.transform,
+            device=device,
+            on_skip=quarantine.add,
+        )
+        state = self._restored()
+        self.step: int = state.get("step", 0)
+        self.best: dict[str, Any] = state.get("best", {})
+        self.metrics: dict[str, float] = state.get("metrics", {})
+        self.learner = Learner(
+            model,
+            config,
+            device=device,
+            state=state.get("learner"),
+            source=self.checkpoints.path(self.step),
+        )
+        self._unread: list[tuple[int, Tensor, float, Tensor]] = []
+        self._patience = 1 if device.type == "cpu" else _UNREAD_STEPS
+
+    def run(self) -> Run:
+        """Train to the last step; see ``Trainer.fit``."""
+        try:
+            for reporter in self.reporters:
+                reporter.started(self.step, self.config.steps, self.config.batch_size)
+            self._train()
+        finally:
+            for reporter in self.reporters:
+                reporter.closed()
+        best, last = self.config.output / "model", self.checkpoints.path(self.step)
+        return Run(
+            path=self.config.output,
+            steps=self.step,
+            best=Snapshot(self.best["step"], best, self.best["metrics"]),
+            last=Snapshot(self.step, last, self.metrics),
+        )
+
+    def _train(self) -> None:
+        steps, workers = self.config.steps, self.config.data.num_workers
+        workers = 0 if self.config.data.cache else workers
+        with StopRequest() as stop:
+            for batches in self.data.batches.steps(self.step, steps, num_workers=workers):
+                for batch in batches:
+                    for skip in batch.skipped:
+                        self.quarantine.add(skip)
+                self.quarantine.check(len(self.data.keys), self.config.data.max_skipped)
+                loss, lr = self.learner.update(self.step, batches)
+                self.step += 1
+                scale = self.learner.model.logit_scale.detach().exp()
+                self._unread.append((self.step, loss, lr, scale))
+                self._after_step(stop.name)
+                if stop.name and self.step < steps:
+                    raise DinotxtError(
+                        f"stopped by {stop.name} after step {self.step}, which is saved: run the "
+                        "same command to go on."
+                    )
+
+    def _after_step(self, stopped: str | None) -> None:
+        config = self.config
+        ends = self.step == config.steps
+        evaluates = ends or self.step % config.evaluate.every == 0
+        saves = ends or self.step % config.checkpoint.every == 0 or stopped is not None
+        if evaluates or saves or len(self._unread) >= self._patience:
+            self._report()
+        if evaluates:
+            self._evaluate()
+        if saves:
+            self._save()
+
+    def _report(self) -> None:
+        """Read the losses of the last steps and tell the reporters."""
+        records = [
+            StepRecord(step=step, loss=loss.item(), lr=lr, logit_scale=scale.item())
+            for step, loss, lr, scale in self._unread
+        ]
+        self._unread.clear()
+        finite = [record for record in records if math.isfinite(record.loss)]
+        for reporter in self.reporters:
+            reporter.stepped(finite)
+        for record in records:
+            if not math.isfinite(record.loss):
+                raise self._diverged(record.step, f"the loss of step {record.step} is not finite")
+
+    def _evaluate(self) -> None:
+        """Measure the model and keep it in ``model/`` where it is the best so far."""
+        with self.learner.averaged() as model:
+            metrics = self.data.validation(model) if self.data.validation else {}
+            if self.evaluate is not None:
+                metrics |= self.evaluate(model)
+            scores = [metrics[name] for name in _SCORES if name in metrics]
+            score = sum(scores) / len(scores) if scores else None
+            if score is None or score > self.best.get("score", -1.0):
+                self.best = {"step": self.step, "score": score or 0.0, "metrics": metrics}
+                self._save_model(model)
+        self.metrics = metrics
+        for reporter in self.reporters:
+            reporter.evaluated(self.step, metrics)
+
+    def _save_model(self, model: DinoTxt) -> None:
+        folder = self.config.output / "model"
+        try:
+            save_model(
+                model,
+                folder,
+                config=self.config.model,
+                tokenizer=self.tokenizer,
+                transform=self.transform.config,
+                extra={"step": self.step, "metrics": self.best["metrics"]},
+            )
+        except OSError as error:
+            raise CheckpointError(
+                f"the model of step {self.step} was not written ({error}); the one in {folder} and "
+                "the last checkpoint are still valid. Free space and run the same command."
+            ) from error
+
+    def _save(self) -> None:
+        if not self.learner.is_finite():
+            raise self._diverged(self.step, f"the weights after step {self.step} are not finite")
+        self.checkpoints.save(
+            self.step,
+            {
+                "step": self.step,
+                "best": self.best,
+                "metrics": self.metrics,
+                "data": self.data.fingerprint,
+                "learner": self.learner.state_dict(),
+            },
+        )
+
+    def _restored(self) -> dict[str, Any]:
+        state = self.checkpoints.load() or {}
+        if state and state["data"] != self.data.fingerprint:
+            raise DataError(
+                f"{self.config.output} began with other pairs than {self.config.data.train} holds "
+                "now: put them back or choose another `output`."
+            )
+        return state
+
+    def _diverged(self, step: int, what: str) -> DinotxtError:
+        pairs = self.data.batches.sampler.indices(step - 1)[:8]
+        names = ", ".join(self.data.keys[index] for index in pairs)
+        saved = self.checkpoints.steps()
+        kept = f"step {saved[-1]} is the last good checkpoint" if saved else "nothing was saved yet"
+        return DinotxtError(
+            f"{what} (its batch begins with {names}); {kept}. Lower optim.lr, set "
+            "optim.clip_norm or look at the data, with another `output`."
+        )
