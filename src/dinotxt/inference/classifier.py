@@ -1,0 +1,85 @@
+"""The zero-shot classifier: a picture and labels in, probabilities out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dinotxt.data.image import ImageSource, source_name
+from dinotxt.inference.decoding import OnSkip
+from dinotxt.inference.encoder import Encoder, Features, Progress
+from dinotxt.results.classification import Classification, Label
+
+
+class ZeroShotClassifier:
+    """Tells which of some labels fits a picture best.
+
+    Probabilities are the softmax of the cosines times the model's logit scale.
+
+    Args:
+        encoder: The model.
+        labels: What to choose from; ``a | b`` are synonyms.
+        templates: The prompts; see ``Encoder.encode_labels``.
+        batch_size: Pictures a forward pass.
+        num_workers: Threads that decode; None takes one a core.
+
+    Raises:
+        ConfigError: If there are no labels, one is empty, or the templates are unknown.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        labels: Sequence[str],
+        *,
+        templates: str | Path | Sequence[str] = "openai-80",
+        batch_size: int = 32,
+        num_workers: int | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self._text = encoder.encode_labels(labels, templates)
+        self.labels = tuple(labels)
+        self._batch_size = batch_size
+        self._num_workers = num_workers
+
+    def __call__(self, source: ImageSource) -> Classification:
+        """Classify one picture.
+
+        Raises:
+            DataError: If the picture cannot be used; the message names it.
+        """
+        features = self.encoder.encode_image([source], num_workers=0)
+        return self._classify(source, features[0])
+
+    def classify_many(
+        self,
+        sources: Sequence[ImageSource],
+        *,
+        on_skip: OnSkip | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Classification]:
+        """Yield the classification of each picture in order; bad ones go to ``on_skip``.
+
+        Raises:
+            DataError: If a picture cannot be used and ``on_skip`` is None.
+        """
+        for batch in self.encoder.stream_images(
+            sources,
+            batch_size=self._batch_size,
+            num_workers=self._num_workers,
+            on_skip=on_skip,
+        ):
+            for index, features in zip(batch.indices, batch.features, strict=True):
+                yield self._classify(sources[int(index)], features)
+            if progress is not None:
+                progress(int(batch.indices[-1]) + 1, len(sources))
+
+    def _classify(self, source: ImageSource, features: Features) -> Classification:
+        similarity = (self._text @ features).astype(np.float64)
+        logits = self.encoder.logit_scale * similarity
+        shares = np.exp(logits - logits.max())
+        probability = shares / shares.sum()
+        order = np.argsort(-similarity, kind="stable").tolist()
+        columns = zip(order, probability[order].tolist(), similarity[order].tolist(), strict=True)
+        labels = tuple(Label(self.labels[i], p, s) for i, p, s in columns)
+        return Classification(source_name(source), labels)

@@ -1,0 +1,83 @@
+"""Batches of pixels from pictures, decoded while the model works on the batch before."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinotxt.data.image import ImageSource, source_name
+from dinotxt.data.prefetch import prefetch
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+
+Load = Callable[[ImageSource], NDArray[np.float32]]
+OnSkip = Callable[[Skip], None]
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelBatch:
+    """Pictures of one size.
+
+    Attributes:
+        indices: int64 ``[B]``, their positions in the input.
+        pixels: float32 ``[B, C, H, W]``.
+    """
+
+    indices: NDArray[np.int64]
+    pixels: NDArray[np.float32]
+
+
+def pixel_batches(
+    sources: Iterable[ImageSource],
+    load: Load,
+    *,
+    batch_size: int,
+    num_workers: int | None = None,
+    on_skip: OnSkip | None = None,
+) -> Iterator[PixelBatch]:
+    """Yield batches in the order of the input; at most two batches are read ahead.
+
+    Args:
+        sources: Pictures; taken from the iterable as they are needed.
+        load: Opens one picture and makes it an array.
+        batch_size: The most pictures in a batch; a picture of another size starts a new one.
+        num_workers: Threads that decode; 0 decodes in the calling one, None takes one a core.
+        on_skip: Told of each picture that cannot be used; None raises instead.
+
+    Raises:
+        DataError: If a picture cannot be used and ``on_skip`` is None.
+    """
+    indices: list[int] = []
+    pixels: list[NDArray[np.float32]] = []
+    outcomes = prefetch(
+        lambda source: _attempt(source, load),
+        sources,
+        num_workers=num_workers,
+        ahead=_BATCHES_AHEAD * batch_size,
+    )
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, Skip):
+            _report(outcome, on_skip)
+            continue
+        if len(pixels) == batch_size or (pixels and pixels[0].shape != outcome.shape):
+            yield PixelBatch(np.array(indices, dtype=np.int64), np.stack(pixels))
+            indices, pixels = [], []
+        indices.append(index)
+        pixels.append(outcome)
+    if pixels:
+        yield PixelBatch(np.array(indices, dtype=np.int64), np.stack(pixels))
+
+
+def _attempt(source: ImageSource, load: Load) -> NDArray[np.float32] | Skip:
+    try:
+        return load(source)
+    except DataError as error:
+        return Skip(source_name(source), str(error))
+
+
+def _report(skip: Skip, on_skip: OnSkip | None) -> None:
+    if on_skip is None:
+        raise DataError(skip.reason)
+    on_skip(skip)

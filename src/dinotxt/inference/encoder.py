@@ -1,0 +1,279 @@
+"""The encoder: pictures and texts in, arrays in one shared space out."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinotxt.data.image import ImageSource, Stored
+from dinotxt.data.transform import Picture, Transform
+from dinotxt.errors import ConfigError
+from dinotxt.inference.decoding import OnSkip, pixel_batches
+from dinotxt.inference.geometry import fit_whole
+from dinotxt.inference.prompt_cache import cache_key, read_embeddings, write_embeddings
+from dinotxt.inference.towers import Towers
+from dinotxt.text import prompt
+from dinotxt.text.tokenizer import Tokenizer
+
+Progress = Callable[[int, int], None]
+Features = NDArray[np.float32]
+_PROMPTS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedImages:
+    """The features of some of the pictures of a stream.
+
+    Attributes:
+        indices: int64 ``[B]``, the pictures' positions in the input.
+        features: float32 ``[B, E]``.
+    """
+
+    indices: NDArray[np.int64]
+    features: Features
+
+
+class Encoder:
+    """A model with its tokenizer and its transform, never apart.
+
+    Args:
+        towers: The model on some engine.
+        tokenizer: Of the text tower.
+        transform: Of the image tower.
+        name: What reports call the model.
+    """
+
+    def __init__(
+        self, towers: Towers, tokenizer: Tokenizer, transform: Transform, name: str = "model"
+    ) -> None:
+        self.towers = towers
+        self.tokenizer = tokenizer
+        self.transform = transform
+        self.name = name
+
+    @property
+    def embed_dim(self) -> int:
+        """The width E of image and text features."""
+        return self.towers.embed_dim
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before the softmax."""
+        return self.towers.logit_scale
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights."""
+        return self.towers.fingerprint
+
+    def encode_image(
+        self,
+        sources: ImageSource | Sequence[ImageSource],
+        *,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        normalize: bool = True,
+        progress: Progress | None = None,
+    ) -> Features:
+        """Return image features ``[N, E]``.
+
+        Args:
+            sources: Paths, bytes of files, Pillow images or uint8 arrays ``[H, W, 3]``.
+            batch_size: Pictures a forward pass.
+            num_workers: Threads that decode; 0 for none, None for one a core.
+            normalize: Whether rows have length 1, so that products are cosines.
+            progress: Called with (done, total).
+
+        Raises:
+            DataError: If a picture cannot be used; the message names it.
+        """
+        pictures = _listed(sources)
+        out = np.empty((len(pictures), self.embed_dim), dtype=np.float32)
+        for batch in self.stream_images(
+            pictures, batch_size=batch_size, num_workers=num_workers, normalize=normalize
+        ):
+            out[batch.indices] = batch.features
+            if progress is not None:
+                progress(int(batch.indices[-1]) + 1, len(pictures))
+        return out
+
+    def stream_images(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        normalize: bool = True,
+        on_skip: OnSkip | None = None,
+    ) -> Iterator[EncodedImages]:
+        """Yield image features batch by batch, in the order of the input.
+
+        The input may be of any length: two batches at most are read ahead. With ``on_skip`` a
+        picture that cannot be used is reported and its index is left out; else it raises.
+        """
+        for batch in pixel_batches(
+            sources,
+            self.transform.load,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_skip=on_skip,
+        ):
+            features = self.towers.encode_image(batch.pixels)
+            yield EncodedImages(batch.indices, unit(features) if normalize else features)
+
+    def encode_patches(
+        self, source: ImageSource, *, size: int | None = None, normalize: bool = True
+    ) -> Features:
+        """Return patch features ``[h, w, Dp]`` of the whole picture, at its own aspect.
+
+        Args:
+            source: A picture.
+            size: The short side of the model's input (default: the model's own size).
+            normalize: Whether each patch has length 1.
+
+        Raises:
+            DataError: If the picture cannot be used.
+        """
+        pixels = self.whole_pixels(self.transform.open(source), size)
+        features = self.towers.encode_patches(pixels[None])[0]
+        return unit(features) if normalize else features
+
+    def whole_pixels(self, picture: Picture, size: int | None = None) -> Features:
+        """Return the model's input ``[C, H, W]`` for a whole picture, short side ``size``."""
+        target = fit_whole(picture, size or self.transform.config.size, self.towers.patch_size)
+        return self.transform.normalize(self.transform.resize(picture, target))
+
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = 256,
+        normalize: bool = True,
+        progress: Progress | None = None,
+    ) -> Features:
+        """Return text features ``[N, E]``; long texts are cut to the model's context length.
+
+        Texts of like length are encoded together, and each different text once.
+        """
+        given = [texts] if isinstance(texts, str) else list(texts)
+        positions: dict[str, int] = {}
+        rows = [positions.setdefault(text, len(positions)) for text in given]
+        distinct = self._encode_distinct(list(positions), batch_size, progress)
+        features = distinct[rows] if rows else distinct
+        return unit(features) if normalize else features
+
+    def encode_labels(
+        self,
+        labels: Sequence[str],
+        templates: str | Path | Sequence[str] = "openai-80",
+        *,
+        progress: Progress | None = None,
+    ) -> Features:
+        """Return one feature a label, ``[C, E]``, of length 1: the mean over its prompts.
+
+        Each prompt's feature is normalised, then averaged, then normalised again. The result is
+        kept on disk for the next time.
+
+        Args:
+            labels: Texts; ``a | b`` stands for synonyms whose prompts are averaged.
+            templates: The name of a set of templates, a file of them, one such as
+                ``"a photo of a {}"``, or a sequence of these.
+            progress: Called with (done, total) labels.
+
+        Raises:
+            ConfigError: If there are no labels, one is empty, or the templates are unknown.
+        """
+        check_labels(labels)
+        patterns = prompt.templates(templates)
+        key = cache_key(self.fingerprint, labels, patterns)
+        kept = read_embeddings(key, (len(labels), self.embed_dim))
+        if kept is not None:
+            return kept
+        step = max(1, _PROMPTS_AT_ONCE // max(len(patterns), 1))
+        parts = []
+        for start in range(0, len(labels), step):
+            parts.append(self._average(labels[start : start + step], patterns))
+            if progress is not None:
+                progress(min(start + step, len(labels)), len(labels))
+        features = np.concatenate(parts)
+        write_embeddings(key, features)
+        return features
+
+    def dense_text(self, text_features: Features) -> Features:
+        """Return what patch features compare with, ``[N, Dp]`` of length 1, from ``[N, E]``."""
+        return unit(self.towers.dense_text(text_features))
+
+    def _average(self, labels: Sequence[str], patterns: Sequence[str]) -> Features:
+        groups = prompt.expand(labels, patterns)
+        features = self.encode_text([text for group in groups for text in group])
+        ends = np.cumsum([len(group) for group in groups])
+        starts = np.concatenate([[0], ends[:-1]])
+        return unit(np.add.reduceat(features, starts, axis=0))
+
+    def _encode_distinct(
+        self, texts: Sequence[str], batch_size: int, progress: Progress | None
+    ) -> Features:
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        out = np.empty((len(texts), self.embed_dim), dtype=np.float32)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            out[rows] = self.towers.encode_text(self.tokenizer([texts[row] for row in rows]))
+            if progress is not None:
+                progress(start + len(rows), len(texts))
+        return out
+
+
+def load(model: str | Path = "lite", *, device: str = "auto", size: int | None = None) -> Encoder:
+    """Load a model with its tokenizer and its transform.
+
+    Args:
+        model: A named model (``lite``, ``dinov2-vitl14``, ...), ``openclip:NAME/PRETRAINED``, or
+            a run or export folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        size: The side of the model's input in pixels (default: the model's own).
+
+    Raises:
+        CheckpointError: If the weights are missing or damaged.
+        ConfigError: If the name is unknown.
+        BackendError: If the device or an optional package is missing.
+    """
+    from dinotxt.checkpoints.registry import resolve
+    from dinotxt.inference.torch_towers import TorchTowers, find_device
+
+    find_device(device)
+    loaded = resolve(str(model))
+    towers = TorchTowers(loaded.model, device=device, fingerprint=loaded.fingerprint)
+    config = loaded.transform if size is None else replace(loaded.transform, size=size)
+    return Encoder(towers, loaded.tokenizer, Transform(config), loaded.name)
+
+
+def unit(features: Features) -> Features:
+    """Scale the last axis to length 1; zeros stay zeros."""
+    length = np.linalg.norm(features, axis=-1, keepdims=True)
+    return np.asarray(features / np.maximum(length, 1e-12), dtype=np.float32)
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse a bare string, an empty list and an empty label.
+
+    Raises:
+        ConfigError: If the labels are one of these.
+    """
+    if isinstance(labels, str):
+        raise ConfigError(f"Labels must be a list, such as [{labels!r}].")
+    if not labels:
+        raise ConfigError("There are no labels: give at least one.")
+    for label in labels:
+        prompt.synonyms(label)
+
+
+def _listed(sources: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource]:
+    """Return a sequence also for a single picture."""
+    if isinstance(sources, str | Path | bytes | Image.Image | Stored):
+        return [sources]
+    if isinstance(sources, np.ndarray) and sources.ndim < 4:
+        return [sources]
+    return list(sources)

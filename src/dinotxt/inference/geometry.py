@@ -1,0 +1,63 @@
+"""The sizes of model inputs: whole pictures and windows, in multiples of the patch."""
+
+from dataclasses import dataclass
+
+from dinotxt.data.transform import Picture, picture_size
+
+LONGEST_SHARE = 2048 / 448  # the protocol of TCL caps the long side at 2048 for a short one of 448
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of pixels.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        height: Number of rows.
+        width: Number of columns.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def scaled_size(picture: Picture, short: int) -> tuple[int, int]:
+    """Return (width, height) with the short side at ``short`` and the aspect kept.
+
+    The long side is at most 2048 / 448 times ``short``; the short one is smaller then.
+    """
+    width, height = picture_size(picture)
+    scale = min(short / min(width, height), LONGEST_SHARE * short / max(width, height))
+    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+
+
+def fit_whole(picture: Picture, short: int, multiple_of: int) -> tuple[int, int]:
+    """Return (width, height) as ``scaled_size``, rounded to the nearest multiples."""
+    width, height = scaled_size(picture, short)
+    return to_multiple(width, multiple_of), to_multiple(height, multiple_of)
+
+
+def to_multiple(side: int, multiple_of: int) -> int:
+    """Return the nearest multiple, at least one."""
+    return max(1, round(side / multiple_of)) * multiple_of
+
+
+def windows(width: int, height: int, size: int, stride: int) -> list[Window]:
+    """Return the windows that cover a picture, row by row; the last ones are shifted inwards.
+
+    A side that is shorter than ``size`` has one window of its own length (mmseg's sliding test).
+    """
+    across, down = min(size, width), min(size, height)
+    return [
+        Window(top, left, down, across)
+        for top in _starts(height, size, stride)
+        for left in _starts(width, size, stride)
+    ]
+
+
+def _starts(side: int, size: int, stride: int) -> list[int]:
+    count = max(side - size + stride - 1, 0) // stride + 1
+    return [max(min(index * stride, side - size), 0) for index in range(count)]

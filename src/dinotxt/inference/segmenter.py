@@ -1,0 +1,154 @@
+"""The segmenter: a picture and labels in, a label for every pixel out."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinotxt.data.image import ImageSource, source_name
+from dinotxt.data.transform import Transform, picture_size
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.inference.decoding import OnSkip
+from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_rows, tile_rows
+from dinotxt.inference.encoder import Encoder, Features, Progress, check_labels
+from dinotxt.inference.window import SlidingWindow, Whole
+from dinotxt.results.segmentation import Segmentation, map_dtype
+from dinotxt.results.skip import Skip
+
+__all__ = ["Segmenter", "SlidingWindow", "Whole"]
+
+NEUTRAL = ("object", "things", "stuff", "texture")  # LERF (Kerr et al., 2023), section 3.4
+
+
+class Segmenter:
+    """Gives every pixel of a picture the label that fits it best.
+
+    Args:
+        encoder: The model.
+        labels: What to look for; ``a | b`` are synonyms.
+        mode: None looks at the whole picture at once, ``SlidingWindow`` at its parts.
+        templates: The prompts; see ``Encoder.encode_labels``.
+        background: The cosine that a pixel's best label must reach, or it stays unlabelled; None
+            labels every pixel.
+        upsample: What is enlarged to pixels: ``logits`` (the paper) or ``features`` (the released
+            notebook).
+        soft: Whether to keep each label's own score too: the chance, by the model's logit scale,
+            that a place fits the label better than the best of four neutral words.
+        batch_size: Windows a forward pass.
+
+    Raises:
+        ConfigError: If the labels or the options make no sense.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        labels: Sequence[str],
+        *,
+        mode: Mode | None = None,
+        templates: str | Path | Sequence[str] = "openai-80",
+        background: float | None = None,
+        upsample: Upsample = "logits",
+        soft: bool = False,
+        batch_size: int = 8,
+    ) -> None:
+        check_labels(labels)
+        _check_options(labels, background, upsample)
+        self.encoder = encoder
+        self.labels = tuple(labels)
+        self.mode: Mode = Whole() if mode is None else mode
+        self._background = background
+        self._upsample: Upsample = upsample
+        self._soft = soft
+        self._batch_size = batch_size
+        self._dtype = map_dtype(len(labels))
+        features = encoder.encode_labels(labels, templates)
+        if soft:
+            features = np.concatenate([features, encoder.encode_labels(NEUTRAL, templates)])
+        self._text = encoder.dense_text(features)
+
+    def __call__(self, source: ImageSource) -> Segmentation:
+        """Segment one picture.
+
+        Raises:
+            DataError: If the picture cannot be used; the message names it.
+        """
+        picture = self.encoder.transform.open(source)
+        scores = self.mode.score_map(
+            self.encoder,
+            picture,
+            self._text,
+            upsample=self._upsample,
+            batch_size=self._batch_size,
+        )
+        width, height = picture_size(picture)
+        label_map = self._label_map(scores, height, width)
+        soft = self._soft_scores(scores) if self._soft else None
+        decode = partial(_show, self.encoder.transform)
+        return Segmentation(source_name(source), label_map, self.labels, decode, soft)
+
+    def segment_many(
+        self,
+        sources: Sequence[ImageSource],
+        *,
+        on_skip: OnSkip | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[int, Segmentation]]:
+        """Yield (position, segmentation) of each picture; bad ones go to ``on_skip``."""
+        for position, source in enumerate(sources):
+            try:
+                yield position, self(source)
+            except DataError as error:
+                if on_skip is None:
+                    raise
+                on_skip(Skip(source_name(source), str(error)))
+            if progress is not None:
+                progress(position + 1, len(sources))
+
+    def _label_map(
+        self, scores: ScoreMap, height: int, width: int
+    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        label_map: NDArray[Any] = np.empty((height, width), dtype=self._dtype)
+        step = tile_rows(scores, height, width)
+        for start in range(0, height, step):
+            stop = min(start + step, height)
+            labels, best = label_rows(scores, len(self.labels), height, width, start, stop)
+            if self._background is not None:
+                labels[best < self._background] = np.iinfo(self._dtype).max
+            label_map[start:stop] = labels
+        return label_map
+
+    def _soft_scores(self, scores: ScoreMap) -> Features:
+        height, width = scores.shape
+        out = np.empty((len(self.labels), height, width), dtype=np.float32)
+        step = tile_rows(scores, height, width)
+        for start in range(0, height, step):
+            stop = min(start + step, height)
+            rows = scores.rows(start, stop)
+            neutral = rows[..., len(self.labels) :].max(axis=-1, keepdims=True)
+            margin = self.encoder.logit_scale * (rows[..., : len(self.labels)] - neutral)
+            out[:, start:stop] = (0.5 * (1 + np.tanh(margin / 2))).transpose(2, 0, 1)
+        return out
+
+
+def _show(transform: Transform, source: ImageSource) -> Image.Image:
+    """Return a picture to draw on: mapped channels become their first three, or grey."""
+    picture = transform.open(source)
+    if isinstance(picture, Image.Image):
+        return picture
+    channels = picture[:3] if len(picture) >= 3 else np.repeat(picture[:1], 3, axis=0)
+    return Image.fromarray(np.rint(channels.transpose(1, 2, 0) * 255).astype(np.uint8))
+
+
+def _check_options(labels: Sequence[str], background: float | None, upsample: str) -> None:
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise ConfigError(f"The label {repeated[0]!r} is there twice: remove one.")
+    if background is not None and not -1 <= background <= 1:
+        raise ConfigError(f"background is {background}: give a cosine from -1 to 1.")
+    if upsample not in get_args(Upsample):
+        raise ConfigError(f"upsample is {upsample!r}: give logits or features.")

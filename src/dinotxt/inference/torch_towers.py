@@ -1,0 +1,81 @@
+"""The towers of a ``DinoTxt`` model on PyTorch."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dinotxt.errors import BackendError
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.text.tokenizer import TokenBatch
+
+
+class TorchTowers:
+    """A model in eval mode on one device; arrays go in and come out.
+
+    Args:
+        model: The model; it is moved to the device.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        fingerprint: A hash of the model's weights.
+
+    Raises:
+        BackendError: If the device is unknown or missing.
+    """
+
+    def __init__(self, model: DinoTxt, *, device: str = "auto", fingerprint: str) -> None:
+        self.device = find_device(device)
+        self.fingerprint = fingerprint
+        self.model = model.to(self.device).eval()
+        self.embed_dim = model.embed_dim
+        self.patch_size = model.backbone.patch_size
+        self.logit_scale = float(model.logit_scale.detach().exp())
+
+    @property
+    def patch_dim(self) -> int:
+        """The width Dp of patch features."""
+        return self.model.vision_head.dim
+
+    @torch.inference_mode()
+    def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``[B, E]`` for normalised pixels ``[B, C, H, W]``."""
+        return _to_array(self.model.encode_image(self._to_tensor(pixels)))
+
+    @torch.inference_mode()
+    def encode_patches(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``[B, h, w, Dp]`` for normalised pixels ``[B, C, H, W]``."""
+        return _to_array(self.model.encode_patches(self._to_tensor(pixels)))
+
+    @torch.inference_mode()
+    def encode_text(self, tokens: TokenBatch) -> NDArray[np.float32]:
+        """Return ``[N, E]`` for tokenized texts."""
+        ids, lengths = self._to_tensor(tokens.ids), self._to_tensor(tokens.lengths)
+        return _to_array(self.model.encode_text(ids, lengths))
+
+    @torch.inference_mode()
+    def dense_text(self, text_features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the part of text features ``[N, E]`` that patches compare with, ``[N, Dp]``."""
+        return _to_array(self.model.dense_text(self._to_tensor(text_features)))
+
+    def _to_tensor(self, array: NDArray[np.float32] | NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name; ``auto`` is the first CUDA device, or the CPU without one.
+
+    Raises:
+        BackendError: If the name is unknown or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in {"cpu", "cuda"} or (index and not index.isdecimal()) or name == "cpu:":
+        raise BackendError(f"{name!r} is no device: give auto, cpu, cuda or cuda:N.")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise BackendError(f"{name} is not there ({count} CUDA devices): give auto or cpu.")
+    return torch.device(name)
+
+
+def _to_array(features: Tensor) -> NDArray[np.float32]:
+    return np.asarray(features.float().cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,102 @@
+"""The modes of the segmenter: a picture as a whole, and in sliding windows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dinotxt.data.transform import Picture
+from dinotxt.errors import ConfigError
+from dinotxt.inference.dense import (
+    GridScores,
+    ScoreMap,
+    Upsample,
+    WindowScores,
+    check_finite,
+    cosines,
+)
+from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.geometry import Window, scaled_size, to_multiple, windows
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The picture in one piece: its short side at ``size``, its sides multiples of the patch.
+
+    Attributes:
+        size: In pixels; None takes the model's own.
+    """
+
+    size: int | None = None
+
+    def score_map(
+        self,
+        encoder: Encoder,
+        picture: Picture,
+        text: Features,
+        *,
+        upsample: Upsample,
+        batch_size: int,
+    ) -> ScoreMap:
+        """Compare a picture with texts ``[C, Dp]`` of length 1."""
+        pixels = encoder.whole_pixels(picture, self.size)
+        features = check_finite(encoder.towers.encode_patches(pixels[None]))
+        if upsample == "logits":
+            return GridScores(cosines(features[0], text))
+        height, width = pixels.shape[1:]
+        window = Window(0, 0, height, width)
+        return WindowScores((height, width), [window], features, text, upsample)
+
+
+@dataclass(frozen=True, slots=True)
+class SlidingWindow:
+    """Overlapping windows over a picture whose short side is ``size`` (protocol of TCL).
+
+    The long side is capped as there (2048 for 448); the last windows are shifted inwards; what
+    the windows say is averaged. A window that the patch does not divide is stretched.
+
+    Attributes:
+        size: Short side of the picture and side of a window, in pixels.
+        stride: Distance between windows, in pixels.
+
+    Raises:
+        ConfigError: If the windows would leave gaps.
+    """
+
+    size: int = 448
+    stride: int = 224
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not 0 < self.stride <= self.size:
+            message = f"SlidingWindow({self.size}, {self.stride}): the stride must be positive"
+            raise ConfigError(f"{message} and at most the size, or the windows leave gaps.")
+
+    def score_map(
+        self,
+        encoder: Encoder,
+        picture: Picture,
+        text: Features,
+        *,
+        upsample: Upsample,
+        batch_size: int,
+    ) -> ScoreMap:
+        """Compare a picture with texts ``[C, Dp]`` of length 1."""
+        width, height = scaled_size(picture, self.size)
+        resized = encoder.transform.resize(picture, (width, height))
+        places = windows(width, height, self.size, self.stride)
+        patch = encoder.towers.patch_size
+        across, down = (to_multiple(side, patch) for side in (places[0].width, places[0].height))
+        parts = []
+        for start in range(0, len(places), batch_size):
+            pixels = [
+                encoder.transform.normalize(
+                    encoder.transform.resize(resized, (across, down), _box(place))
+                )
+                for place in places[start : start + batch_size]
+            ]
+            parts.append(check_finite(encoder.towers.encode_patches(np.stack(pixels))))
+        return WindowScores((height, width), places, np.concatenate(parts), text, upsample)
+
+
+def _box(place: Window) -> tuple[float, float, float, float]:
+    return place.left, place.top, place.left + place.width, place.top + place.height

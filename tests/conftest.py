@@ -1,0 +1,90 @@
+"""Fixtures that several packages share: generated pictures and two small encoders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+from numpy.typing import NDArray
+from PIL import Image
+from tokenizers import models, pre_tokenizers
+
+from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.inference.encoder import Encoder
+from dinotxt.text.tokenizer import TokenBatch, Tokenizer
+
+COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
+
+
+class ColourTowers:
+    """Towers that know three colours: a picture is its mean colour, a word names one."""
+
+    embed_dim = 6
+    patch_dim = 3
+    patch_size = 8
+    logit_scale = 20.0
+    fingerprint = "colours"
+
+    def __init__(self) -> None:
+        self.num_texts = 0
+        self.batches: list[tuple[int, ...]] = []
+
+    def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.batches.append(pixels.shape)
+        mean = pixels.mean(axis=(2, 3))
+        return np.concatenate([mean, mean], axis=1)
+
+    def encode_patches(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.batches.append(pixels.shape)
+        num, channels, height, width = pixels.shape
+        size = self.patch_size
+        split = pixels.reshape(num, channels, height // size, size, width // size, size)
+        return np.ascontiguousarray(split.mean(axis=(3, 5)).transpose(0, 2, 3, 1))
+
+    def encode_text(self, tokens: TokenBatch) -> NDArray[np.float32]:
+        self.num_texts += len(tokens)
+        table = np.array([(0, 0, 0), (0.1, 0.1, 0.1), *COLOURS.values()], dtype=np.float32)
+        colour = table[tokens.ids].sum(axis=1)
+        return np.concatenate([colour, colour], axis=1)
+
+    def dense_text(self, text_features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return text_features[:, 3:]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DINOTXT_CACHE", str(tmp_path / "dinotxt-cache"))
+
+
+@pytest.fixture
+def colour_towers() -> ColourTowers:
+    """Towers that know red, green and blue."""
+    return ColourTowers()
+
+
+@pytest.fixture
+def colour_encoder(colour_towers: ColourTowers) -> Encoder:
+    """An encoder over ``colour_towers`` for 32-pixel squares."""
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *COLOURS])}
+    backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    config = TransformConfig(size=32, resize="squash", mean=(0, 0, 0), std=(1, 1, 1))
+    return Encoder(colour_towers, Tokenizer(backend), Transform(config), "colours")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> dict[str, Path]:
+    """Plain pictures on disk: red, green and blue, and one that is half red, half blue."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    images = {name: Image.new("RGB", (48, 40), _rgb(name)) for name in COLOURS}
+    images["half"] = images["red"].copy()
+    images["half"].paste(images["blue"].crop((0, 0, 24, 40)), (24, 0))
+    for name, image in images.items():
+        image.save(folder / f"{name}.png")
+    return {name: folder / f"{name}.png" for name in images}
+
+
+def _rgb(name: str) -> tuple[int, int, int]:
+    red, green, blue = COLOURS[name]
+    return 255 * red, 255 * green, 255 * blue

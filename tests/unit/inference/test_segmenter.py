@@ -1,0 +1,110 @@
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinotxt.data.image import ImageSource
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.segmenter import Segmenter, SlidingWindow
+from dinotxt.results.skip import Skip
+
+LABELS = ["red", "green", "blue"]
+
+
+@pytest.mark.parametrize("mode", [None, SlidingWindow(32, 16)])
+@pytest.mark.parametrize("upsample", ["logits", "features"])
+def test_each_half_gets_its_label(
+    colour_encoder: Encoder,
+    pictures: dict[str, Path],
+    mode: SlidingWindow | None,
+    upsample: Literal["logits", "features"],
+) -> None:
+    segment = Segmenter(colour_encoder, LABELS, mode=mode, templates="{}", upsample=upsample)
+    result = segment(pictures["half"])
+    assert result.label_map.shape == (40, 48)
+    assert (result.label_map[:, :20] == 0).all()
+    assert (result.label_map[:, 28:] == 2).all()
+    assert result.area("red") == pytest.approx(0.5, abs=0.05)
+    assert result.overlay(pictures["half"], legend=False).size == (48, 40)
+
+
+def test_pixels_below_the_threshold_stay_unlabelled(
+    colour_encoder: Encoder, pictures: dict[str, Path]
+) -> None:
+    segment = Segmenter(colour_encoder, ["red", "green"], templates="{}", background=0.5)
+    result = segment(pictures["half"])
+    assert (result.label_map[:, :20] == 0).all()
+    assert (result.label_map[:, 28:] == result.unlabelled).all()
+
+
+def test_soft_masks_say_how_well_each_label_fits_by_itself(
+    colour_encoder: Encoder, pictures: dict[str, Path]
+) -> None:
+    segment = Segmenter(colour_encoder, ["red", "red red"], templates="{}", soft=True)
+    result = segment(pictures["half"])
+    for label in ("red", "red red"):
+        mask = result.mask(label)
+        assert mask.shape == (40, 48)
+        assert mask[:, :12].min() > 0.9
+        assert mask[:, 36:].max() < 0.1
+    assert result.label_map.max() == 0
+
+
+def test_a_large_picture_is_labelled_in_tiles_with_the_same_result(
+    colour_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    segment = Segmenter(colour_encoder, LABELS, mode=SlidingWindow(32, 16), templates="{}")
+    whole = segment(noise).label_map
+    monkeypatch.setattr("dinotxt.inference.segmenter.tile_rows", lambda *_: 7)
+    assert np.array_equal(segment(noise).label_map, whole)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (400, 5)])
+def test_tiny_and_long_pictures_get_a_label_map_of_their_size(
+    colour_encoder: Encoder, size: tuple[int, int]
+) -> None:
+    result = Segmenter(colour_encoder, LABELS, templates="{}")(Image.new("RGB", size, "red"))
+    assert result.label_map.shape == size[::-1]
+    assert result.area("red") == 1
+
+
+def test_more_than_255_labels_make_a_16_bit_map(
+    colour_encoder: Encoder, pictures: dict[str, Path]
+) -> None:
+    labels = [f"green {index}" for index in range(299)] + ["red"]
+    result = Segmenter(colour_encoder, labels, templates="{}")(pictures["red"])
+    assert result.label_map.dtype == np.uint16
+    assert (result.label_map == 299).all()
+
+
+def test_bad_pictures_are_reported_and_the_others_done(
+    colour_encoder: Encoder, pictures: dict[str, Path]
+) -> None:
+    skipped: list[Skip] = []
+    segment = Segmenter(colour_encoder, LABELS, templates="{}")
+    sources: list[ImageSource] = ["missing.png", pictures["red"]]
+    results = list(segment.segment_many(sources, on_skip=skipped.append))
+    assert [position for position, _ in results] == [1]
+    assert [skip.path for skip in skipped] == ["missing.png"]
+    with pytest.raises(DataError, match="missing"):
+        list(segment.segment_many(sources))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"background": 2.0}, "background"),
+        ({"upsample": "nearest"}, "upsample"),
+        ({"labels": ["red", "red"]}, "twice"),
+        ({"labels": []}, "no labels"),
+    ],
+)
+def test_wrong_options_are_refused(
+    colour_encoder: Encoder, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Segmenter(colour_encoder, options.pop("labels", LABELS), templates="{}", **options)
