@@ -4,11 +4,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from dinotxt.data.image import ImageSource
 from dinotxt.errors import BackendError, ConfigError, DataError
-from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.encoder import Encoder, unit
 from dinotxt.results.hit import Hit
 from dinotxt.results.skip import Skip
 from dinotxt.search.exact import ExactIndex, Index, Vectors
@@ -16,7 +14,7 @@ from dinotxt.search.lock import locked
 from dinotxt.search.scan import printable, scan
 from dinotxt.search.segment import Segment
 from dinotxt.search.store import Manifest, Store
-from dinotxt.search.update import Changes, Pixels, Update, Work
+from dinotxt.search.update import Changes, Update, Work
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +91,7 @@ class ImageIndex:
             raise DataError(f"{folder} holds no pictures: give a folder with some.")
         work = Work(
             load=encoder.transform.load,
-            encode=lambda pixels: _encode(encoder, pixels),
+            encode=lambda pixels: unit(encoder.towers.encode_image(pixels)),
             batch_size=batch_size,
             num_workers=num_workers,
             commit_seconds=COMMIT_SECONDS,
@@ -207,11 +205,6 @@ def _check_model(store: Store, encoder: Encoder) -> None:
             f"({manifest.fingerprint[:12]}), not with {encoder.name} "
             f"({encoder.fingerprint[:12]}): use the same model, or make another index."
         )
-
-
-def _encode(encoder: Encoder, pixels: Pixels) -> Vectors:
-    features = encoder.towers.encode_image(pixels)
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
 def _log(skip: Skip) -> None:

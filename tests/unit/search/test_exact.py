@@ -9,7 +9,7 @@ from dinotxt.search.exact import ExactIndex
 
 def unit_vectors(rows: int, dim: int, seed: int = 0) -> exact.Vectors:
     vectors = np.random.default_rng(seed).standard_normal((rows, dim), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 @pytest.mark.parametrize(("rows", "queries", "k"), [(1000, 1, 10), (1000, 7, 3), (50, 9, 50)])
