@@ -14,6 +14,22 @@ from dinotxt.inference.encoder import Encoder
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
+TINY_RUN = """
+output: {folder}/run
+steps: 6
+batch_size: 4
+model:
+  backbone:
+    name: vit_tiny_patch16_224
+    weights: random
+    options: {{embed_dim: 32, depth: 1, num_heads: 2, img_size: 32}}
+  vision_head: {{num_blocks: 1, dim: 64, drop_path: 0.5}}
+  text_encoder: {{kind: transformer, width: 32, layers: 1, heads: 2}}
+data: {{train: {folder}/pairs.csv, val: 0.3, size: 32, views: {{}}, num_workers: 0}}
+optim: {{lr: 1e-3, warmup_steps: 2}}
+checkpoint: {{every: 2}}
+evaluate: {{every: 3}}
+"""
 
 
 class ColourTowers:
@@ -88,3 +104,21 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
 def _rgb(name: str) -> tuple[int, int, int]:
     red, green, blue = COLOURS[name]
     return 255 * red, 255 * green, 255 * blue
+
+
+@pytest.fixture
+def tiny_run(tmp_path: Path) -> Path:
+    """A training configuration: 12 pictures with two captions each, two one-block towers.
+
+    Its run folder is ``run`` beside it; six steps take less than a second.
+    """
+    rows = ["path,caption"]
+    for number in range(12):
+        name = list(COLOURS)[number % 3]
+        path = tmp_path / f"{number:02d}.png"
+        Image.new("RGB", (48, 40 + number), _rgb(name)).save(path)
+        rows += [f"{path.name},a {name} square", f"{path.name},picture {number} is {name}"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY_RUN.format(folder=tmp_path))
+    return config

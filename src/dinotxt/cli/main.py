@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dinotxt import __version__
+from dinotxt.cli.train import train
 
 app = typer.Typer(
     name="dinotxt",
@@ -28,6 +29,9 @@ def _root(
     ] = False,
 ) -> None:
     del version
+
+
+app.command("train")(train)
 
 
 def main() -> None:

@@ -1,0 +1,122 @@
+"""``dinotxt train``: train a model on pairs of picture and caption, or go on with a run."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dinotxt.cli import options
+from dinotxt.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from dinotxt.training.log import StepRecord
+    from dinotxt.training.run import Run
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A recipe, or a file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[key=value ...]", help="Changes, such as optim.lr=5e-4."),
+]
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the whole configuration and leave.")
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Same as batch_size=N.")]
+NumWorkers = Annotated[int | None, typer.Option(min=0, help="Same as data.num_workers=N.")]
+Size = Annotated[int | None, typer.Option(min=1, help="Same as data.size=N.")]
+
+
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    print_config: PrintConfig = False,
+    device: options.Device = "auto",
+    batch_size: BatchSize = None,
+    num_workers: NumWorkers = None,
+    size: Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a model; the same command goes on with a run that was stopped or killed.
+
+    The run folder (`output`) holds the model, metrics.jsonl and resumable checkpoints.
+    """
+    flags = {"batch_size": batch_size, "data.num_workers": num_workers, "data.size": size}
+    changes = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    with session("train", json_path, quiet) as current:
+        from dinotxt.config import dump_yaml
+        from dinotxt.training.config import TrainConfig
+
+        config = TrainConfig.from_yaml(recipe, *(overrides or []), *changes)
+        if print_config:
+            typer.echo(dump_yaml(config), nl=False)
+            return
+        from dinotxt.training.trainer import Trainer
+
+        bar = TrainingBar(quiet=quiet)
+        trainer = Trainer(config, device=device)
+        run = trainer.fit(reporters=[bar], on_skip=current.skip)
+        _finish(current, run)
+
+
+class TrainingBar:
+    """A progress bar with pairs a second, the loss, the last recall and the time left.
+
+    Args:
+        quiet: Show nothing.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        columns = (
+            TextColumn("train"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.0f} pairs/s  loss {task.fields[loss]:.3f}"),
+            TextColumn("{task.fields[recall]}"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=self._console)
+        self._task = self._progress.add_task("train", rate=0.0, loss=float("nan"), recall="")
+        self._begin = 0.0
+        self._first = 0
+        self._batch_size = 0
+
+    def started(self, step: int, steps: int, batch_size: int) -> None:
+        """Show the bar."""
+        self._begin, self._first, self._batch_size = time.perf_counter(), step, batch_size
+        self._progress.update(self._task, completed=step, total=steps)
+        self._progress.start()
+
+    def stepped(self, records: Sequence["StepRecord"]) -> None:
+        """Move the bar."""
+        if not records:
+            return
+        last = records[-1]
+        seconds = max(time.perf_counter() - self._begin, 1e-9)
+        rate = (last.step - self._first) * self._batch_size / seconds
+        self._progress.update(self._task, completed=last.step, rate=rate, loss=last.loss)
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the recall at 1 in the bar and all metrics above it."""
+        recall = metrics.get("text_to_image_recall@1")
+        if recall is not None:
+            self._progress.update(self._task, recall=f"R@1 {recall:.3f}")
+        text = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        self._progress.console.print(f"step {step}  {text}", highlight=False, soft_wrap=True)
+
+    def closed(self) -> None:
+        """Leave the bar as it is."""
+        self._progress.stop()
+
+
+def _finish(current: Session, run: "Run") -> None:
+    current.console.print(f"best: step {run.best.step}, {run.best.path}", highlight=False)
+    snapshots = {
+        name: {"step": one.step, "path": str(one.path), "metrics": dict(one.metrics)}
+        for name, one in (("best", run.best), ("last", run.last))
+    }
+    current.finish({"run": str(run.path), "steps": run.steps, **snapshots})
