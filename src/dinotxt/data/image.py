@@ -44,6 +44,10 @@ class Stored(Protocol):
         """Return the bytes of the file, or raise DataError."""
 
 
+class OversizeError(DataError):
+    """A picture has more bytes or pixels than its limits allow."""
+
+
 ImageSource = str | Path | bytes | Image.Image | NDArray[np.generic] | Stored
 
 
@@ -190,7 +194,7 @@ def _read_path(source: str | Path, limits: Limits) -> bytes:
 
 def _check_bytes(size: int, name: str, limits: Limits) -> None:
     if size > limits.max_bytes:
-        raise DataError(
+        raise OversizeError(
             f"{name} has {size} bytes, more than {limits.max_bytes}: raise Limits.max_bytes."
         )
 
@@ -211,7 +215,7 @@ def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise DataError(f"{name} has no pixels ({width}x{height}).")
     if width * height > limits.max_pixels:
-        raise DataError(
+        raise OversizeError(
             f"{name} announces {width}x{height} pixels, more than {limits.max_pixels}: "
             "raise Limits.max_pixels if it is no decompression bomb."
         )
