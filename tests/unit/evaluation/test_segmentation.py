@@ -1,0 +1,119 @@
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.evaluation import evaluate
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.segmenter import SlidingWindow
+from dinotxt.results.skip import Skip
+
+MakeMasks = Callable[..., Path]
+
+
+def test_iou_is_that_of_the_whole_data_set(colour_encoder: Encoder, make_masks: MakeMasks) -> None:
+    report = evaluate(colour_encoder, task="segmentation", data=make_masks())
+    iou = report.metrics["iou"]
+    assert isinstance(iou, Mapping)
+    assert report.n == 3
+    assert iou["red"] > 0.9
+    assert np.isnan(iou["blue"])
+    assert report.metrics["miou"] == pytest.approx((iou["red"] + iou["green"]) / 2)
+    assert report.protocol["absent_classes"] == ["blue"]
+    assert report.protocol["mode"] == "Whole"
+    assert report.protocol["size"] == 32
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"mode": "window", "size": 16}, {"mode": "SlidingWindow", "size": 16, "stride": 8}),
+        ({"mode": "window", "size": 16, "stride": 4}, {"size": 16, "stride": 4}),
+        ({"mode": SlidingWindow(24, 8)}, {"mode": "SlidingWindow", "size": 24, "stride": 8}),
+        ({"protocol": "tcl"}, {"protocol": "tcl", "size": 448, "stride": 224}),
+        ({"mode": "whole", "size": 16}, {"mode": "Whole", "size": 16}),
+    ],
+)
+def test_modes_are_used_and_stated(
+    colour_encoder: Encoder,
+    make_masks: MakeMasks,
+    options: dict[str, Any],
+    expected: dict[str, Any],
+) -> None:
+    report = evaluate(colour_encoder, task="segmentation", data=make_masks(1), **options)
+    assert expected.items() <= dict(report.protocol).items()
+    miou = report.metrics["miou"]
+    assert isinstance(miou, float)
+    assert miou > 0.8
+
+
+def test_given_class_names_replace_those_of_the_data(
+    colour_encoder: Encoder, make_masks: MakeMasks
+) -> None:
+    report = evaluate(
+        colour_encoder,
+        task="segmentation",
+        data=make_masks(1, "scarlet\nlime\nnavy\n"),
+        classes=["scarlet | red", "green", "blue"],
+    )
+    iou = report.metrics["iou"]
+    assert isinstance(iou, Mapping)
+    assert list(iou) == ["scarlet | red", "green", "blue"]
+    assert iou["scarlet | red"] > 0.9
+
+
+def test_a_mask_of_another_size_is_named_and_left_out(
+    colour_encoder: Encoder, make_masks: MakeMasks
+) -> None:
+    root = make_masks()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(root / "labels" / "1.png")
+    (root / "images" / "2.png").write_bytes(b"broken")
+    skipped: list[Skip] = []
+    report = evaluate(colour_encoder, task="segmentation", data=root, on_skip=skipped.append)
+    assert report.n == 1
+    assert [Path(skip.path).name for skip in skipped] == ["1.png", "2.png"]
+    with pytest.raises(DataError, match=r"1\.png"):
+        evaluate(colour_encoder, task="segmentation", data=root)
+
+
+def test_every_takes_each_nth_picture_of_the_sorted_list(
+    colour_encoder: Encoder, make_masks: MakeMasks
+) -> None:
+    root = make_masks(7)
+    assert evaluate(colour_encoder, task="segmentation", data=root, every=3).n == 3
+    assert evaluate(colour_encoder, task="segmentation", data=root, every=3, limit=1).n == 1
+
+
+def test_a_high_background_threshold_leaves_pixels_unlabelled(
+    colour_encoder: Encoder, make_masks: MakeMasks
+) -> None:
+    report = evaluate(colour_encoder, task="segmentation", data=make_masks(1), background=1.0)
+    accuracy = report.metrics["pixel_accuracy"]
+    assert isinstance(accuracy, float)
+    assert accuracy < 0.5
+
+
+@pytest.mark.parametrize("option", ["mode", "protocol", "background"])
+def test_options_of_segmentation_are_refused_elsewhere(
+    colour_encoder: Encoder, make_masks: MakeMasks, option: str
+) -> None:
+    values: dict[str, Any] = {"mode": "whole", "protocol": "tcl", "background": 0.1}
+    with pytest.raises(ConfigError, match=f"{option} is an option of segmentation"):
+        evaluate(
+            colour_encoder,
+            task="classification",
+            data=make_masks(1),
+            **{option: values[option]},
+        )
+
+
+def test_an_unknown_task_is_refused(colour_encoder: Encoder) -> None:
+    task: Any = "detection"
+    with pytest.raises(ConfigError, match="classification, retrieval, segmentation"):
+        evaluate(colour_encoder, task=task, data="x")
