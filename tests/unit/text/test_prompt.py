@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dinotxt.errors import ConfigError
+from dinotxt.text.prompt import expand, flatten, synonyms, template_sets, templates
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("openai-80", 80), ("openai-7", 7), ("simple", 1), ("tcl-9", 9)]
+)
+def test_named_sets_have_their_sizes_and_slots(name: str, count: int) -> None:
+    found = templates(name)
+    assert len(set(found)) == count
+    assert all(template.count("{}") == 1 for template in found)
+    assert name in template_sets()
+
+
+def test_openai_templates_equal_open_clips() -> None:
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    assert templates("openai-80") == tuple(fill("{}") for fill in OPENAI_IMAGENET_TEMPLATES)
+
+
+def test_templates_come_from_a_text_a_list_or_a_file(tmp_path: Path) -> None:
+    assert templates("an X-ray of {}") == ("an X-ray of {}",)
+    assert templates(["a {}", "b {}"]) == ("a {}", "b {}")
+    (tmp_path / "mine.txt").write_text("a {} here\n\nthe {}\n")
+    assert templates(tmp_path / "mine.txt") == ("a {} here", "the {}")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (["an X-ray"], "has no {}"),
+        ([], "no templates"),
+        ("openai-81", "neither a set of templates"),
+        ("", "neither a set of templates"),
+    ],
+)
+def test_bad_templates_are_refused(source: str | list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        templates(source)
+
+
+def test_file_with_a_template_without_slot_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("a photo\n")
+    with pytest.raises(ConfigError, match="has no"):
+        templates(tmp_path / "bad.txt")
+
+
+def test_expand_puts_every_synonym_into_every_template() -> None:
+    prompts = expand(["cat | kitty", "{} dog"], ["a {}.", "the {}"])
+    assert prompts == [["a cat.", "the cat", "a kitty.", "the kitty"], ["a {} dog.", "the {} dog"]]
+
+
+@pytest.mark.parametrize("label", ["", "  ", "a |", "|", "a || b"])
+def test_empty_label_or_synonym_is_refused(label: str) -> None:
+    with pytest.raises(ConfigError, match="is empty"):
+        expand([label], ["a {}"])
+    with pytest.raises(ConfigError, match="is empty"):
+        synonyms(label)
+
+
+def test_no_labels_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no labels"):
+        expand([], ["a {}"])
+    with pytest.raises(ConfigError, match="no labels"):
+        expand("cat", ["a {}"])
+
+
+def test_ten_thousand_labels_expand_and_share_their_prompts() -> None:
+    labels = [f"thing {number % 9_000}" for number in range(10_000)]
+    texts, owners = flatten(expand(labels, ["a {}.", "the {}"]))
+    assert len(texts) == 18_000
+    assert len(owners) == 10_000
+    assert owners[0].tolist() == owners[9_000].tolist()
+
+
+@given(st.lists(st.sampled_from(["a", "b | a", "c|c"]), min_size=1, max_size=8))
+def test_flatten_loses_no_prompt(labels: list[str]) -> None:
+    prompts = expand(labels, ["x {}", "y {}"])
+    texts, owners = flatten(prompts)
+    assert len(set(texts)) == len(texts)
+    assert [[texts[i] for i in owner] for owner in owners] == prompts
+    assert all(owner.dtype == np.int64 for owner in owners)
