@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dinotxt import __version__
+from dinotxt.cli.serve import serve
 from dinotxt.cli.train import train
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ def _root(
     del version
 
 
+app.command("serve")(serve)
 app.command("train")(train)
 
 

@@ -1,0 +1,71 @@
+"""``dinotxt serve``: classify, segment and search over HTTP, with a web page."""
+
+from typing import Annotated
+
+import typer
+
+from dinotxt.cli.options import Device, Json, Model, Quiet, Size
+from dinotxt.cli.session import session
+from dinotxt.errors import import_extra
+
+
+def serve(
+    *,
+    index: Annotated[
+        str | None, typer.Option(metavar="INDEX", help="An index to search, of `dinotxt index`.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="DINOTXT_TOKEN", help="Ask every client for this bearer token."),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Also answer to this host name. Repeats."),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Pictures or texts a forward pass, over all clients.")
+    ] = 32,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds until a request is given up.")
+    ] = 120.0,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request.")] = 32,
+    model: Model = "lite",
+    device: Device = "auto",
+    size: Size = None,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Serve a model over HTTP: an API and a web page, for this machine unless told otherwise."""
+    with session("serve", json, quiet) as current:
+        import_extra("fastapi", extra="serve")
+        import_extra("uvicorn", extra="serve")
+
+        from dinotxt.inference.encoder import load
+        from dinotxt.search.index import ImageIndex
+        from dinotxt.serving.app import create_app
+        from dinotxt.serving.config import ServeConfig
+        from dinotxt.serving.server import run
+
+        config = ServeConfig.model_validate(
+            {
+                "host": host,
+                "port": port,
+                "token": token or None,
+                "allowed_hosts": allowed_host or (),
+                "batch_size": batch_size,
+                "limits": {"timeout": timeout, "max_bytes": max_megabytes << 20},
+            }
+        )
+        encoder = load(model, device=device, size=size)
+        searched = ImageIndex.open(index, encoder=encoder) if index else None
+
+        def on_ready(url: str) -> None:
+            if token is None and not config.is_loopback:
+                warning = "warning: everyone who reaches this machine can use it: give --token."
+                current.errors.print(warning, style="yellow")
+            current.console.print(f"Serving {encoder.name} at {url} (stop with Ctrl+C)")
+            current.finish({"url": url, "model": encoder.name, "index": index})
+
+        run(create_app(encoder, config, index=searched), config, on_ready=on_ready)

@@ -1,0 +1,142 @@
+"""Features of pictures, texts and labels, in batches over requests and with a memory of texts."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinotxt.inference.encoder import Encoder, Features, unit
+from dinotxt.serving.batcher import Batcher, Lane
+from dinotxt.serving.cache import LruCache
+from dinotxt.serving.config import ServeConfig
+from dinotxt.serving.metrics import Metrics
+from dinotxt.serving.pictures import Decoder
+from dinotxt.text.prompt import expand
+
+_PROMPTS_AT_ONCE = 256  # of one request; other requests get their turn in between
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A text, or a label that stands for several prompts.
+
+    Attributes:
+        text: As the client gave it.
+        patterns: The templates of a label, or None for a text that is taken as it is.
+    """
+
+    text: str
+    patterns: tuple[str, ...] | None = None
+
+    def prompts(self) -> Sequence[str]:
+        """Return the texts whose features are averaged."""
+        return [self.text] if self.patterns is None else expand([self.text], self.patterns)[0]
+
+
+class Embedder:
+    """Runs the light work of one model on one thread.
+
+    Args:
+        encoder: The model.
+        config: Batch sizes, limits and the size of the cache.
+        metrics: Told of batches, of the queue and of the cache.
+        threads: Where pictures are decoded.
+    """
+
+    def __init__(
+        self, encoder: Encoder, config: ServeConfig, metrics: Metrics, threads: ThreadPoolExecutor
+    ) -> None:
+        self._encoder = encoder
+        self._metrics = metrics
+        self._threads = threads
+        self._decoder = Decoder(encoder.transform, config.limits)
+        self._cache: LruCache[Phrase, Features] = LruCache(config.cache_size)
+        self._lane = Lane("model")
+        self._images: Batcher[NDArray[np.float32], Features] = Batcher(
+            lambda pixels: [*unit(encoder.towers.encode_image(np.stack(pixels)))],
+            self._lane,
+            batch_size=config.batch_size,
+            batch_wait=config.batch_wait,
+            max_queue=config.limits.max_queue,
+            on_batch=metrics.batch_items.labels("image").observe,
+        )
+        self._phrases: Batcher[Phrase, Features] = Batcher(
+            self._encode_phrases,
+            self._lane,
+            batch_size=config.batch_size,
+            batch_wait=config.batch_wait,
+            max_queue=config.limits.max_queue,
+            on_batch=metrics.batch_items.labels("text").observe,
+        )
+        metrics.queued.labels("image").set_function(lambda: self._images.depth)
+        metrics.queued.labels("text").set_function(lambda: self._phrases.depth)
+
+    async def images(self, contents: Sequence[bytes]) -> Features:
+        """Return unit features ``[N, E]`` of encoded pictures.
+
+        Raises:
+            ApiError: 413 or 422 if a picture is refused, 429 if too many requests wait.
+        """
+        self._images.admit()
+        loop = asyncio.get_running_loop()
+        decoded = [
+            loop.run_in_executor(self._threads, self._decoder.pixels, content)
+            for content in contents
+        ]
+        return np.stack(await self._images.submit(await asyncio.gather(*decoded)))
+
+    async def texts(self, texts: Sequence[str]) -> Features:
+        """Return unit features ``[N, E]`` of texts.
+
+        Raises:
+            ApiError: 429 if too many requests wait.
+        """
+        return await self._features([Phrase(text) for text in texts])
+
+    async def labels(self, labels: Sequence[str], patterns: tuple[str, ...]) -> Features:
+        """Return unit features ``[C, E]`` of labels, averaged over the templates.
+
+        Raises:
+            ApiError: 429 if too many requests wait.
+        """
+        return await self._features([Phrase(label, patterns) for label in labels])
+
+    async def close(self) -> None:
+        """Finish what waits and end the thread."""
+        await self._images.close()
+        await self._phrases.close()
+        self._lane.close()
+
+    async def _features(self, phrases: Sequence[Phrase]) -> Features:
+        known: dict[Phrase, Features] = {}
+        missing: list[Phrase] = []
+        for phrase in dict.fromkeys(phrases):
+            kept = self._cache.get(phrase)
+            if kept is None:
+                missing.append(phrase)
+            else:
+                known[phrase] = kept
+        self._metrics.cached_texts.labels("hit").inc(len(known))
+        self._metrics.cached_texts.labels("miss").inc(len(missing))
+        for chunk in _chunks(missing):
+            for phrase, features in zip(chunk, await self._phrases.submit(chunk), strict=True):
+                known[phrase] = features
+                self._cache.put(phrase, features)
+        return np.stack([known[phrase] for phrase in phrases])
+
+    def _encode_phrases(self, phrases: list[Phrase]) -> list[Features]:
+        groups = [phrase.prompts() for phrase in phrases]
+        features = self._encoder.encode_text([prompt for group in groups for prompt in group])
+        starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
+        return [*unit(np.add.reduceat(features, starts, axis=0))]
+
+
+def _chunks(phrases: Sequence[Phrase]) -> list[Sequence[Phrase]]:
+    """Cut phrases into parts of about the same number of prompts."""
+    if not phrases:
+        return []
+    step = max(1, _PROMPTS_AT_ONCE // max(len(phrases[0].prompts()), 1))
+    return [phrases[start : start + step] for start in range(0, len(phrases), step)]

@@ -1,0 +1,98 @@
+"""What the routes ask: one model and at most one index, on threads of their own."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.results.classification import Classification
+from dinotxt.results.hit import Hit
+from dinotxt.search.index import ImageIndex
+from dinotxt.serving.config import ServeConfig
+from dinotxt.serving.embedder import Embedder
+from dinotxt.serving.errors import ApiError
+from dinotxt.serving.metrics import Metrics
+from dinotxt.serving.pictures import PictureLinks, small_copy
+from dinotxt.serving.prepared import classify
+from dinotxt.serving.segmenting import SegmentQueue
+
+Value = TypeVar("Value")
+_TEMPLATES = "openai-7"
+
+
+class Engine:
+    """Answers what the routes ask.
+
+    Light work (pictures and texts, in batches) and segmentation have a thread each, so that a
+    long segmentation does not hold up the rest; decoding and searching have their own.
+
+    Args:
+        encoder: The model.
+        config: How to run.
+        metrics: Told what happens.
+        index: What is searched, if anything.
+
+    Attributes:
+        embed: Gives features.
+        segments: Segments pictures.
+        links: Names pictures of the index.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: ServeConfig,
+        metrics: Metrics,
+        index: ImageIndex | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.config = config
+        self.index = index
+        self.links = PictureLinks()
+        self._threads = ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode")
+        self.embed = Embedder(encoder, config, metrics, self._threads)
+        self.segments = SegmentQueue(encoder, config, metrics, self._threads)
+
+    @property
+    def default_templates(self) -> str:
+        """The set of templates that is used where the client names none."""
+        return _TEMPLATES
+
+    async def classify(
+        self, content: bytes, labels: Sequence[str], patterns: tuple[str, ...]
+    ) -> Classification:
+        """Classify one encoded picture."""
+        features, text = await asyncio.gather(
+            self.embed.images([content]), self.embed.labels(labels, patterns)
+        )
+        return await self.on_thread(lambda: classify(self.encoder, labels, text, features[0]))
+
+    def require_index(self) -> ImageIndex:
+        """Return the index.
+
+        Raises:
+            ApiError: 404 if there is none.
+        """
+        if self.index is None:
+            raise ApiError(404, "This server has no index: start it with --index INDEX.")
+        return self.index
+
+    async def search(self, query: Features, k: int) -> list[Hit]:
+        """Return the pictures of the index that fit a query ``[1, E]`` best."""
+        index = self.require_index()
+        return await self.on_thread(lambda: index.search_vectors(query, k=k)[0])
+
+    async def thumbnail(self, name: str, side: int) -> bytes:
+        """Return a JPEG of a picture that a search found; ``name`` comes from its hit."""
+        path = self.links.path(name)
+        return await self.on_thread(lambda: small_copy(path, side))
+
+    async def on_thread(self, call: Callable[[], Value]) -> Value:
+        """Run a call that would hold up the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def close(self) -> None:
+        """Finish what waits, refuse what comes, end the threads."""
+        await asyncio.gather(self.embed.close(), self.segments.close())
+        self._threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,112 @@
+"""Pictures in and out: decode what clients send, and small copies of what an index holds."""
+
+import hashlib
+import hmac
+import io
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinotxt.data.image import ImageSource, Limits, OversizeError, open_image
+from dinotxt.data.transform import Picture, Transform
+from dinotxt.errors import DataError
+from dinotxt.serving.config import RequestLimits
+from dinotxt.serving.errors import ApiError
+
+_JPEG_QUALITY = 85
+_SIGNATURE_BYTES = 16
+
+
+class Decoder:
+    """Turns the bytes of a client into pictures; whatever is wrong with them is its own error.
+
+    Args:
+        transform: Of the model.
+        limits: The most bytes and pixels.
+    """
+
+    def __init__(self, transform: Transform, limits: RequestLimits) -> None:
+        self._transform = transform
+        self._limits = Limits(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+
+    def pixels(self, content: bytes) -> NDArray[np.float32]:
+        """Return the model's input ``[C, H, W]``.
+
+        Raises:
+            ApiError: 413 if the picture has too many pixels, 422 if it cannot be used.
+        """
+        return self._transform(self.picture(content))
+
+    def picture(self, content: bytes) -> Picture:
+        """Return the upright picture at its own size.
+
+        Raises:
+            ApiError: As ``pixels``.
+        """
+        try:
+            return self._transform.open(content, limits=self._limits)
+        except OversizeError:
+            limit = self._limits.max_pixels / 1e6
+            raise ApiError(413, f"The picture has more than {limit:g} megapixels.") from None
+        except DataError as error:
+            raise ApiError(422, f"The picture cannot be used: {error}") from None
+
+
+class PictureLinks:
+    """Names for files that only this server can make, and only for what a search found.
+
+    A name holds the path and a signature with a key that lives as long as the process, so no
+    request can name another file.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+
+    def sign(self, path: str) -> str:
+        """Return the name of a file."""
+        content = path.encode("utf-8", "surrogateescape")
+        return urlsafe_b64encode(self._signature(content) + content).decode().rstrip("=")
+
+    def path(self, name: str) -> Path:
+        """Return the file that a name stands for.
+
+        Raises:
+            ApiError: 404 if this server did not make the name.
+        """
+        try:
+            content = urlsafe_b64decode(name.encode("ascii") + b"=" * (-len(name) % 4))
+        except ValueError:
+            content = b""
+        signature, path = content[:_SIGNATURE_BYTES], content[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._signature(path)):
+            raise ApiError(404, "There is no such picture: search again.")
+        return Path(path.decode("utf-8", "surrogateescape"))
+
+    def _signature(self, content: bytes) -> bytes:
+        return hmac.digest(self._key, content, hashlib.sha256)[:_SIGNATURE_BYTES]
+
+
+def small_copy(source: ImageSource, side: int) -> bytes:
+    """Return a JPEG of a picture whose long side is at most ``side``, without its metadata.
+
+    Raises:
+        DataError: If the picture cannot be read.
+    """
+    picture = open_image(source, draft_size=side)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return _encoded(picture, "JPEG", quality=_JPEG_QUALITY)
+
+
+def to_png(picture: Image.Image) -> bytes:
+    """Return a picture as PNG."""
+    return _encoded(picture, "PNG", compress_level=3)
+
+
+def _encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, format=kind, **options)
+    return stream.getvalue()

@@ -1,0 +1,98 @@
+"""``/v1/segment``: which label every pixel of a picture has."""
+
+from base64 import b64encode
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Response
+from fastapi.responses import StreamingResponse
+
+from dinotxt.results.segmentation import Segmentation
+from dinotxt.serving.errors import ApiError
+from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths
+from dinotxt.serving.pictures import to_png
+from dinotxt.serving.progress import OnProgress, ProgressStream
+from dinotxt.serving.routes.fields import Image, Labels, Templates, TheEngine
+from dinotxt.serving.schemas import Region, SegmentAnswer, refusals
+from dinotxt.serving.segmenting import MODES
+from dinotxt.serving.vocabulary import parse_labels, parse_templates
+
+router = APIRouter(prefix="/v1", tags=["predict"])
+
+_LINES = "application/x-ndjson"
+_OTHER_FORMS = {"image/png": {"schema": {"type": "string", "format": "binary"}}, _LINES: {}}
+
+Output = Annotated[
+    Literal["json", "rle", "png", "overlay"],
+    Form(description="JSON with the map as PNG, JSON with RLE, a PNG map, or a drawn overlay."),
+]
+
+
+@router.post(
+    "/segment",
+    response_model=SegmentAnswer,
+    responses={200: {"content": _OTHER_FORMS}, **refusals(429)},
+)
+async def segment(
+    engine: TheEngine,
+    image: Image,
+    labels: Labels,
+    templates: Templates = "",
+    mode: Annotated[str, Form(description="One of `modes` in /v1/info.")] = "whole",
+    output: Output = "json",
+    opacity: Annotated[float, Form(ge=0, le=1, description="Of the overlay.")] = 0.5,
+    stream: Annotated[
+        bool, Form(description="With json or rle: lines of `progress`, then one of `result`.")
+    ] = False,
+) -> Response:
+    """Give every pixel of a picture the label that fits it best."""
+    limits = engine.config.limits
+    names = parse_labels(labels, limits)
+    patterns = parse_templates(templates or engine.default_templates, limits)
+    if mode not in MODES:
+        raise ApiError(422, f"mode: give one of {', '.join(MODES)}.")
+    content = await image.read()
+
+    async def work(on_progress: OnProgress) -> Segmentation:
+        features = await engine.embed.labels(names, patterns)
+        return await engine.segments.segment(content, names, features, mode, on_progress)
+
+    async def render(result: Segmentation) -> str:
+        content = await engine.on_thread(
+            lambda: _content(engine.encoder.name, mode, result, output)
+        )
+        return content.model_dump_json(exclude_none=True)
+
+    if output in {"png", "overlay"}:
+        result = await work(lambda *_: None)
+        drawing = content if output == "overlay" else None
+        png = await engine.on_thread(lambda: _png(result, drawing, opacity))
+        return Response(png, media_type="image/png")
+    if stream:
+        run = ProgressStream(work, render)
+        await run.start()
+        return StreamingResponse(run.lines(), media_type=_LINES)
+    return Response(await render(await work(lambda *_: None)), media_type="application/json")
+
+
+def _content(model: str, mode: str, result: Segmentation, output: str) -> SegmentAnswer:
+    colours = hex_colours(len(result.labels))
+    counts = list(run_lengths(result)) if output == "rle" else [None] * len(result.labels)
+    areas = result.areas
+    height, width = result.label_map.shape
+    return SegmentAnswer(
+        model=model,
+        mode=mode,
+        width=width,
+        height=height,
+        labels=[
+            Region(label=label, colour=colour, area=areas[label], counts=runs)
+            for label, colour, runs in zip(result.labels, colours, counts, strict=True)
+        ],
+        label_map=b64encode(label_map_png(result)).decode() if output == "json" else None,
+    )
+
+
+def _png(result: Segmentation, drawing: bytes | None, opacity: float) -> bytes:
+    if drawing is None:
+        return label_map_png(result)
+    return to_png(result.overlay(drawing, opacity))

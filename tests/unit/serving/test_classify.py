@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from dinotxt.inference.classifier import ZeroShotClassifier
+from dinotxt.inference.encoder import Encoder
+
+
+def test_the_best_label_comes_first(client: TestClient, pictures: dict[str, Path]) -> None:
+    answer = client.post(
+        "/v1/classify",
+        files={"image": pictures["green"].read_bytes()},
+        data={"labels": ["red, green", "blue"], "templates": "{}"},
+    )
+    assert answer.status_code == 200
+    labels = answer.json()["labels"]
+    assert [label["label"] for label in labels][0] == "green"
+    assert sum(label["probability"] for label in labels) == pytest.approx(1)
+
+
+def test_the_answer_equals_the_classifier_of_the_library(
+    client: TestClient, colour_encoder: Encoder, pictures: dict[str, Path]
+) -> None:
+    labels = ["red", "green | blue", "blue"]
+    expected = ZeroShotClassifier(colour_encoder, labels, templates="simple")(pictures["half"])
+    answer = client.post(
+        "/v1/classify",
+        files={"image": pictures["half"].read_bytes()},
+        data={"labels": labels, "templates": "simple"},
+    )
+    found = [(one["label"], one["probability"]) for one in answer.json()["labels"]]
+    assert found == [(one.label, one.probability) for one in expected.labels]
