@@ -1,6 +1,7 @@
 """Fixtures that several packages share: generated pictures and two small encoders."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from tokenizers import models, pre_tokenizers
 from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.inference.encoder import Encoder
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
+
+if TYPE_CHECKING:
+    from dinotxt.models.config import ModelConfig
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 TINY_RUN = """
@@ -99,6 +103,45 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
     for name, image in images.items():
         image.save(folder / f"{name}.png")
     return {name: folder / f"{name}.png" for name in images}
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> "ModelConfig":
+    """A model of 32 channels and two blocks: random weights, made in no time."""
+    from dinotxt.models.config import (
+        BackboneConfig,
+        ModelConfig,
+        TransformerTextConfig,
+        VisionHeadConfig,
+    )
+
+    options = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 8, "img_size": 32}
+    name = "vit_tiny_patch16_224"
+    return ModelConfig(
+        backbone=BackboneConfig(name=name, weights="random", options=options),
+        vision_head=VisionHeadConfig(num_blocks=1, num_heads=2),
+        text_encoder=TransformerTextConfig(width=32, layers=2, heads=2),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_config: "ModelConfig") -> Path:
+    """A run folder with the tiny model in ``model/``, as ``dinotxt train`` leaves it."""
+    import torch
+
+    from dinotxt.checkpoints.format import save_model
+    from dinotxt.models.dinotxt import DinoTxt
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    torch.manual_seed(0)
+    save_model(
+        DinoTxt.from_config(tiny_config),
+        run / "model",
+        config=tiny_config,
+        tokenizer=Tokenizer.clip(),
+        transform=TransformConfig(size=32, resize="squash"),
+    )
+    return run
 
 
 def _rgb(name: str) -> tuple[int, int, int]:

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.image import ImageSource, source_name
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
-Load = Callable[[ImageSource], NDArray[np.float32]]
+Item = TypeVar("Item")
 OnSkip = Callable[[Skip], None]
 _BATCHES_AHEAD = 2
 
@@ -22,7 +22,7 @@ class PixelBatch:
 
     Attributes:
         indices: int64 ``[B]``, their positions in the input.
-        pixels: float32 ``[B, C, H, W]``.
+        pixels: float32 ``[B, C, H, W]``, or whatever the loader gives, stacked.
     """
 
     indices: NDArray[np.int64]
@@ -30,9 +30,10 @@ class PixelBatch:
 
 
 def pixel_batches(
-    sources: Iterable[ImageSource],
-    load: Load,
+    items: Iterable[Item],
+    load: Callable[[Item], NDArray[np.float32]],
     *,
+    name: Callable[[Item], str],
     batch_size: int,
     num_workers: int | None = None,
     on_skip: OnSkip | None = None,
@@ -40,8 +41,9 @@ def pixel_batches(
     """Yield batches in the order of the input; at most two batches are read ahead.
 
     Args:
-        sources: Pictures; taken from the iterable as they are needed.
+        items: Pictures; taken from the iterable as they are needed.
         load: Opens one picture and makes it an array.
+        name: What a report calls a picture.
         batch_size: The most pictures in a batch; a picture of another size starts a new one.
         num_workers: Threads that decode; 0 decodes in the calling one, None takes one a core.
         on_skip: Told of each picture that cannot be used; None raises instead.
@@ -52,8 +54,8 @@ def pixel_batches(
     indices: list[int] = []
     pixels: list[NDArray[np.float32]] = []
     outcomes = prefetch(
-        lambda source: _attempt(source, load),
-        sources,
+        lambda item: _attempt(item, load, name),
+        items,
         num_workers=num_workers,
         ahead=_BATCHES_AHEAD * batch_size,
     )
@@ -70,11 +72,13 @@ def pixel_batches(
         yield PixelBatch(np.array(indices, dtype=np.int64), np.stack(pixels))
 
 
-def _attempt(source: ImageSource, load: Load) -> NDArray[np.float32] | Skip:
+def _attempt(
+    item: Item, load: Callable[[Item], NDArray[np.float32]], name: Callable[[Item], str]
+) -> NDArray[np.float32] | Skip:
     try:
-        return load(source)
+        return load(item)
     except DataError as error:
-        return Skip(source_name(source), str(error))
+        return Skip(name(item), str(error))
 
 
 def _report(skip: Skip, on_skip: OnSkip | None) -> None:

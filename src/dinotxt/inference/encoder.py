@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.image import ImageSource, Stored
+from dinotxt.data.image import ImageSource, Stored, source_name
 from dinotxt.data.transform import Picture, Transform
 from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import OnSkip, pixel_batches
@@ -117,6 +117,7 @@ class Encoder:
         for batch in pixel_batches(
             sources,
             self.transform.load,
+            name=source_name,
             batch_size=batch_size,
             num_workers=num_workers,
             on_skip=on_skip,
