@@ -5,6 +5,9 @@ from typing import Annotated
 import typer
 
 from dinotxt import __version__
+from dinotxt.cli import evaluate
+from dinotxt.cli.index import index
+from dinotxt.cli.search import search
 from dinotxt.cli.serve import serve
 from dinotxt.cli.train import train
 
@@ -33,6 +36,9 @@ def _root(
 
 
 app.command("serve")(serve)
+app.add_typer(evaluate.app, name="eval")
+app.command("index")(index)
+app.command("search")(search)
 app.command("train")(train)
 
 

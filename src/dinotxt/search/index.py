@@ -177,6 +177,7 @@ def _prepare(target: Path, root: Path, encoder: Encoder) -> Store:
                 root=str(root),
                 model=encoder.name,
                 fingerprint=encoder.fingerprint,
+                size=encoder.transform.config.size,
                 transform=encoder.transform.fingerprint,
                 dim=encoder.towers.embed_dim,
             ),

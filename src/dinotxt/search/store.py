@@ -30,6 +30,7 @@ class Manifest(Config):
         model: The name of the model.
         fingerprint: Of the model's weights.
         transform: Fingerprint of the picture transform.
+        size: Side of the model's input, in pixels.
         dim: Width of the vectors.
         generation: The number of the base; 0 before the first one is finished.
         num_pieces: How many pieces of an unfinished update are committed.
@@ -40,6 +41,7 @@ class Manifest(Config):
     model: str
     fingerprint: str
     transform: str
+    size: int
     dim: int
     generation: int = 0
     num_pieces: int = 0
@@ -135,6 +137,14 @@ class Store:
     def _commit(self, **changes: int | str) -> None:
         self.manifest = self.manifest.model_copy(update=changes)
         write_json(self.folder / _MANIFEST, self.manifest.model_dump())
+
+
+def recorded_model(folder: Path) -> tuple[str, int] | None:
+    """Return the model's name and input size of an index; None if there is no index yet."""
+    if not (folder / _MANIFEST).is_file():
+        return None
+    manifest = Store.open(folder).manifest
+    return manifest.model, manifest.size
 
 
 def _piece(number: int) -> str:

@@ -116,18 +116,15 @@ class Update:
             return ""
 
     def _encode(self, todo: Sequence[Entry]) -> None:
-        by_name = {str(self._root / entry.path): entry for entry in todo}
+        by_path = {entry.path: entry for entry in todo}
         self._work.progress(0, len(todo))
-
-        def on_skip(skip: Skip) -> None:
-            self._fail(by_name[skip.path], skip.reason)
-
         batches = pixel_batches(
-            list(by_name),
-            lambda source: self._load(by_name[str(source)], source),
+            todo,
+            self._load,
+            name=lambda entry: entry.path,
             batch_size=self._work.batch_size,
             num_workers=self._work.num_workers,
-            on_skip=on_skip,
+            on_skip=lambda skip: self._fail(by_path[skip.path], skip.reason),
         )
         for batch in batches:
             self._take(batch, [todo[index] for index in batch.indices])
@@ -136,16 +133,17 @@ class Update:
         self._work.progress(len(todo), len(todo))
         self._commit()
 
-    def _load(self, entry: Entry, source: ImageSource) -> Pixels:
+    def _load(self, entry: Entry) -> Pixels:
         """Hash and decode one file, in a thread; the second reading comes from the page cache."""
+        path = self._root / entry.path
         if entry.size <= _MAX_BYTES:
             try:
-                self._digests[entry.path] = sha256_file(self._root / entry.path)
+                self._digests[entry.path] = sha256_file(path)
             except OSError as error:
                 raise DataError(f"cannot be read ({error.strerror or error})") from error
         else:
             self._digests[entry.path] = ""
-        return self._work.load(source)
+        return self._work.load(path)
 
     def _fail(self, entry: Entry, reason: str) -> None:
         """Record a bad picture; where the disk failed, not the picture, it is only reported."""

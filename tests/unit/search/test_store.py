@@ -12,7 +12,7 @@ from dinotxt.search.store import Manifest, Store
 
 
 def manifest() -> Manifest:
-    return Manifest(root="/album", model="m", fingerprint="f", transform="t", dim=2)
+    return Manifest(root="/album", model="m", fingerprint="f", transform="t", size=8, dim=2)
 
 
 def write(store: Store, name: str, path: str) -> None:

@@ -1,0 +1,140 @@
+"""``dinotxt eval``: measure a model on your own data."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from dinotxt.cli import options
+from dinotxt.cli.session import session
+
+app = typer.Typer(
+    help="Evaluate a model: zero-shot classification, retrieval or segmentation.",
+    no_args_is_help=True,
+)
+
+Data = Annotated[
+    str, typer.Option("--data", "-d", help="Tars (globs and braces), a folder or a table.")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="Class names (default: those of the data)."),
+]
+Every = Annotated[int, typer.Option(min=1, help="Only every N-th picture of the sorted list.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many pictures.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures or windows a forward pass.")]
+Mode = Annotated[
+    str | None, typer.Option(metavar="whole|window", help="How a picture is looked at.")
+]
+Protocol = Annotated[str | None, typer.Option(metavar="tcl", help="A published protocol.")]
+Stride = Annotated[int | None, typer.Option(min=1, help="Pixels between windows.")]
+Upsample = Annotated[
+    str, typer.Option(metavar="logits|features", help="What is enlarged to pixels.")
+]
+Background = Annotated[
+    float | None, typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled.")
+]
+
+
+@app.command()
+def classification(
+    *,
+    data: Data,
+    classes: Classes = None,
+    templates: options.Templates = None,
+    every: Every = 1,
+    limit: Limit = None,
+    model: options.Model = "lite",
+    device: options.Device = "auto",
+    batch_size: BatchSize = None,
+    num_workers: options.NumWorkers = None,
+    size: options.Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Top-1 and top-5 accuracy over class names."""
+    settings: dict[str, Any] = {"classes": classes, "templates": templates, "size": size}
+    settings |= {"every": every, "limit": limit, "batch_size": batch_size}
+    _run("classification", data, model, device, json_path, quiet, num_workers, settings)
+
+
+@app.command()
+def retrieval(
+    *,
+    data: Data,
+    every: Every = 1,
+    limit: Limit = None,
+    model: options.Model = "lite",
+    device: options.Device = "auto",
+    batch_size: BatchSize = None,
+    num_workers: options.NumWorkers = None,
+    size: options.Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Recall at 1, 5 and 10 between pictures and captions, both ways."""
+    settings = {"size": size, "every": every, "limit": limit, "batch_size": batch_size}
+    _run("retrieval", data, model, device, json_path, quiet, num_workers, settings)
+
+
+@app.command()
+def segmentation(
+    *,
+    data: Data,
+    classes: Classes = None,
+    templates: options.Templates = None,
+    mode: Mode = None,
+    protocol: Protocol = None,
+    stride: Stride = None,
+    upsample: Upsample = "logits",
+    background: Background = None,
+    every: Every = 1,
+    limit: Limit = None,
+    model: options.Model = "lite",
+    device: options.Device = "auto",
+    batch_size: BatchSize = None,
+    num_workers: options.NumWorkers = None,
+    size: options.Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Mean IoU, IoU by class and pixel accuracy over a folder of pictures and label maps."""
+    settings: dict[str, Any] = {
+        "classes": classes,
+        "templates": templates,
+        "size": size,
+        "mode": mode,
+    }
+    settings |= {"protocol": protocol, "stride": stride, "upsample": upsample}
+    settings |= {"background": background, "every": every, "limit": limit}
+    settings |= {"batch_size": batch_size}
+    _run("segmentation", data, model, device, json_path, quiet, num_workers, settings)
+
+
+def _run(
+    task: Any,
+    data: str,
+    model: str,
+    device: str,
+    json_path: str | None,
+    quiet: bool,
+    num_workers: int | None,
+    settings: Mapping[str, Any],
+) -> None:
+    with session(task, json_path, quiet) as current:
+        from dinotxt.evaluation import evaluate
+        from dinotxt.inference.encoder import load
+
+        encoder = load(model, device=device)
+        with current.progress(task) as report_progress:
+            report = evaluate(
+                encoder,
+                task=task,
+                data=data,
+                on_skip=current.skip,
+                progress=report_progress,
+                num_workers=num_workers,
+                **settings,
+            )
+        current.console.print(report.to_markdown(), markup=False, highlight=False, soft_wrap=True)
+        current.finish(report.to_dict(), done=report.n)

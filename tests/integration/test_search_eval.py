@@ -1,0 +1,222 @@
+"""``dinotxt index``, ``search`` and ``eval`` on a tiny random model; an index killed for real."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dinotxt.cli.main import app
+
+INDEX_SLOWLY = """
+import sys, time
+from dinotxt.cli.main import main
+from dinotxt.inference.torch_towers import TorchTowers
+from dinotxt.search import index
+
+index.COMMIT_SECONDS = 0.0
+encode = TorchTowers.encode_image
+TorchTowers.encode_image = lambda self, pixels: (time.sleep(0.02), encode(self, pixels))[1]
+main()
+"""
+
+
+def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
+    """Run a verb with ``--json -``; return the exit code, the JSON and standard error."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json", "-"])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, json.loads(result.stdout or "{}"), result.stderr
+
+
+def paint(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    for number in range(6):
+        paint(tmp_path / "album" / f"{number % 2}" / f"{number}.png", number)
+    return tmp_path / "album"
+
+
+def test_index_and_search_find_a_picture_by_itself(
+    album: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "album.index"
+    code, result, _ = run("index", album, "--out", out, "--model", tiny_model)
+    assert code == 0
+    assert {key: result[key] for key in ("index", "n", "added", "changed", "deleted")} == {
+        "index": str(out),
+        "n": 6,
+        "added": 6,
+        "changed": 0,
+        "deleted": 0,
+    }
+    assert {"task", "version", "seconds", "skipped"} <= result.keys()
+    code, result, _ = run("search", out, "--image", album / "0" / "4.png", "-k", 2)
+    assert code == 0
+    assert result["task"] == "search"
+    assert result["hits"][0]["path"] == str(album / "0" / "4.png")
+    assert result["hits"][0]["score"] == pytest.approx(1, abs=1e-4)
+    assert len(result["hits"]) == 2
+
+
+def test_search_by_words_takes_the_model_from_the_index(
+    album: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    run("index", album, "--out", tmp_path / "index", "--model", tiny_model)
+    code, result, _ = run("search", tmp_path / "index", "a red bicycle")
+    assert code == 0
+    scores = [hit["score"] for hit in result["hits"]]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_an_update_counts_and_a_broken_picture_exits_3(
+    album: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    run("index", album, "--out", tmp_path / "index", "--model", tiny_model)
+    (album / "0" / "0.png").unlink()
+    paint(album / "1" / "1.png", 99)
+    paint(album / "new.png", 7)
+    (album / "broken.jpg").write_bytes(b"broken")
+    code, result, errors = run("index", album, "--out", tmp_path / "index")
+    assert code == 3
+    assert (result["n"], result["added"], result["changed"], result["deleted"]) == (6, 1, 1, 1)
+    assert [Path(skip["path"]).name for skip in result["skipped"]] == ["broken.jpg"]
+    assert "broken.jpg" in errors
+
+
+def test_what_cannot_be_indexed_or_searched_exits_1(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, errors = run(
+        "index", tmp_path / "empty", "--out", tmp_path / "index", "--model", tiny_model
+    )
+    assert code == 1
+    assert "holds no pictures" in errors
+    code, _, errors = run("search", tmp_path / "nothing", "words", "--model", tiny_model)
+    assert code == 1
+    assert "is not an index" in errors
+
+
+def test_wrong_usage_exits_2(tmp_path: Path) -> None:
+    assert run("search", tmp_path)[0] == 2
+    assert run("search", tmp_path, "words", "--image", "a.jpg")[0] == 2
+    assert run("index", tmp_path)[0] == 2
+    assert run("eval", "retrieval")[0] == 2
+
+
+def check_report(result: dict[str, Any], metrics: set[str]) -> None:
+    expected = {"task", "version", "seconds", "skipped", "model", "data", "n", "metrics"}
+    assert expected | {"protocol", "ci"} <= result.keys()
+    assert set(result["metrics"]) == metrics
+    for name, value in result["metrics"].items():
+        if name != "iou":
+            assert 0 <= value <= 1
+
+
+def test_eval_classification_reports(tiny_model: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        paint(tmp_path / "set" / ("cat", "dog")[number % 2] / f"{number}.png", number)
+    arguments = ("eval", "classification", "--data", tmp_path / "set", "--model", tiny_model)
+    code, result, _ = run(*arguments, "--templates", "a {}", "--every", 2)
+    assert code == 0
+    check_report(result, {"top1", "top5"})
+    assert result["n"] == 3
+    assert result["task"] == "classification"
+    (tmp_path / "set" / "cat" / "bad.png").write_bytes(b"bad")
+    code, result, _ = run(*arguments, "--templates", "a {}")
+    assert code == 3
+    assert result["n"] == 6
+    assert result["skipped"][0]["path"].endswith("bad.png")
+
+
+def test_eval_retrieval_reports(tiny_model: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        paint(tmp_path / "pairs" / f"{number}.png", number)
+        (tmp_path / "pairs" / f"{number}.txt").write_text(f"picture {number}")
+    code, result, _ = run(
+        "eval", "retrieval", "--data", tmp_path / "pairs", "--model", tiny_model, "--limit", 3
+    )
+    assert code == 0
+    ways = ("text_to_image", "image_to_text")
+    check_report(result, {f"{way}_recall@{k}" for way in ways for k in (1, 5, 10)})
+    assert result["n"] == 3
+    assert result["metrics"]["text_to_image_recall@5"] == 1
+
+
+@pytest.mark.parametrize("mode", [(), ("--mode", "window", "--size", 32, "--stride", 16)])
+def test_eval_segmentation_reports(
+    tiny_model: Path, tmp_path: Path, mode: tuple[object, ...]
+) -> None:
+    root = tmp_path / "masks"
+    (root / "labels").mkdir(parents=True)
+    (root / "classes.txt").write_text("sky\nroad\n")
+    for number in range(2):
+        paint(root / "images" / f"{number}.png", number, (40, 36))
+        labels = np.zeros((36, 40), np.uint8)
+        labels[18:] = 1
+        Image.fromarray(labels).save(root / "labels" / f"{number}.png")
+    code, result, _ = run(
+        "eval", "segmentation", "--data", root, "--model", tiny_model, "--templates", "{}", *mode
+    )
+    assert code == 0
+    check_report(result, {"miou", "pixel_accuracy", "iou"})
+    assert set(result["metrics"]["iou"]) == {"sky", "road"}
+    assert result["protocol"]["mode"] == ("SlidingWindow" if mode else "Whole")
+
+
+def test_an_empty_set_exits_1(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for task in ("classification", "retrieval", "segmentation"):
+        code, _, errors = run("eval", task, "--data", tmp_path / "set", "--model", tiny_model)
+        assert code == 1
+        assert "error:" in errors
+
+
+@pytest.mark.slow
+def test_an_index_killed_ten_times_equals_an_uninterrupted_one(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    album = tmp_path / "album"
+    for number in range(300):
+        paint(album / f"{number % 7}" / f"{number}.png", number)
+    (album / "3" / "broken.jpg").write_bytes(b"broken")
+    command = [sys.executable, "-c", INDEX_SLOWLY, "index", str(album), "--model", str(tiny_model)]
+    command += ["--batch-size", "4", "--quiet", "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    rng = random.Random(0)
+    kills = 0
+    while kills < 10:
+        process = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment)
+        folder = tmp_path / "killed"
+        before = len(list(folder.glob("piece-*.npy"))) if folder.exists() else 0
+        while process.poll() is None and len(list(folder.glob("piece-*.npy"))) < before + 2:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.1))
+        assert process.poll() is None, "it ended before it was killed ten times"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    for name in ("killed", "whole"):
+        done = subprocess.run([*command, str(tmp_path / name)], env=environment, check=False)
+        assert done.returncode == 3
+    killed, whole = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("killed", "whole")
+    )
+    assert killed == whole
+    assert len(np.load(tmp_path / "killed" / "base-000001.npy")) == 300
