@@ -6,8 +6,11 @@ import typer
 
 from dinotxt import __version__
 from dinotxt.cli import evaluate
+from dinotxt.cli.cache import cache
+from dinotxt.cli.classify import classify
 from dinotxt.cli.index import index
 from dinotxt.cli.search import search
+from dinotxt.cli.segment import segment
 from dinotxt.cli.serve import serve
 from dinotxt.cli.train import train
 
@@ -35,10 +38,13 @@ def _root(
     del version
 
 
-app.command("serve")(serve)
+app.command("cache")(cache)
+app.command("classify")(classify)
 app.add_typer(evaluate.app, name="eval")
 app.command("index")(index)
 app.command("search")(search)
+app.command("segment")(segment)
+app.command("serve")(serve)
 app.command("train")(train)
 
 

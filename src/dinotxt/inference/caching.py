@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from dinotxt.models.tokens import Tokens
 from dinotxt.results.skip import Skip
 
 Kind = Literal["all", "pooled"]
+_PLAIN: dict[str, Any] = {"view": None, "seed": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class FeatureCacher:
         with torch.inference_mode():
             tokens = self._backbone(blank)
         views = self._views
-        drawn = views and {"seed": views.seed, **asdict(views.draw.config)}
+        drawn = {"view": asdict(views.draw.config), "seed": views.seed} if views else _PLAIN
         return StoreSpec(
             tokens=self._kind,
             width=tokens.cls.shape[-1],
@@ -176,7 +177,7 @@ class FeatureCacher:
             views=views.count if views else 1,
             weights_hash=self._backbone.weights_hash,
             transform_hash=self._transform.fingerprint,
-            info={"backbone": asdict(self._backbone.config), "views": drawn},
+            info={"backbone": asdict(self._backbone.config), **drawn},
         )
 
     def _load(self, position: int) -> NDArray[np.float32]:
@@ -209,10 +210,12 @@ class FeatureCacher:
         plan = self._path / "plan.json"
         if not plan.is_file():
             return
-        old = read_json(plan).get("spec", {}).get("info", {}).get("views")
-        mine = json.loads(json.dumps(self.spec.info["views"]))
-        if old != mine:
-            message = f"{self._path} was made with the views {old}, not {mine}"
+        info = json.loads(json.dumps(self.spec.info))  # tuples become lists, as in the file
+        old = read_json(plan).get("spec", {}).get("info", {})
+        wrong = [key for key in _PLAIN if key in old and old[key] != info[key]]
+        if wrong:
+            parts = [f"{key} {old[key]}, not {info[key]}" for key in wrong]
+            message = f"{self._path} was made with {' and '.join(parts)}"
             raise DataError(f"{message}: cache to another folder.")
 
     def _check_space(self) -> None:

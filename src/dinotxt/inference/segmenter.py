@@ -1,6 +1,6 @@
 """The segmenter: a picture and labels in, a label for every pixel out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.data.image import ImageSource, source_name
-from dinotxt.data.transform import Transform, picture_size
+from dinotxt.data.prefetch import prefetch
+from dinotxt.data.transform import Picture, Transform, picture_size
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip
 from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_rows, tile_rows
-from dinotxt.inference.encoder import Encoder, Features, Progress, check_labels
+from dinotxt.inference.encoder import Encoder, Features, check_labels
 from dinotxt.inference.window import SlidingWindow, Whole
 from dinotxt.results.segmentation import Segmentation, map_dtype
 from dinotxt.results.skip import Skip
@@ -77,7 +78,44 @@ class Segmenter:
         Raises:
             DataError: If the picture cannot be used; the message names it.
         """
-        picture = self.encoder.transform.open(source)
+        return self._segment(self.encoder.transform.open(source), source_name(source))
+
+    def segment_many(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        num_workers: int | None = None,
+        on_skip: OnSkip | None = None,
+    ) -> Iterator[tuple[int, Segmentation]]:
+        """Yield (position, segmentation) of each picture; bad ones go to ``on_skip``.
+
+        Args:
+            sources: Pictures; the next two are opened ahead.
+            num_workers: Threads that open them; 0 for none.
+            on_skip: Told of each picture that cannot be used; None raises instead.
+
+        Raises:
+            DataError: If a picture cannot be used and ``on_skip`` is None.
+        """
+        opened = prefetch(self._open, sources, num_workers=num_workers, ahead=2)
+        for position, (name, outcome) in enumerate(opened):
+            try:
+                if isinstance(outcome, DataError):
+                    raise outcome
+                yield position, self._segment(outcome, name)
+            except DataError as error:
+                if on_skip is None:
+                    raise
+                on_skip(Skip(name, str(error)))
+
+    def _open(self, source: ImageSource) -> tuple[str, Picture | DataError]:
+        name = source_name(source)
+        try:
+            return name, self.encoder.transform.open(source)
+        except DataError as error:
+            return name, error
+
+    def _segment(self, picture: Picture, name: str) -> Segmentation:
         scores = self.mode.score_map(
             self.encoder,
             picture,
@@ -89,25 +127,7 @@ class Segmenter:
         label_map = self._label_map(scores, height, width)
         soft = self._soft_scores(scores) if self._soft else None
         decode = partial(_show, self.encoder.transform)
-        return Segmentation(source_name(source), label_map, self.labels, decode, soft)
-
-    def segment_many(
-        self,
-        sources: Sequence[ImageSource],
-        *,
-        on_skip: OnSkip | None = None,
-        progress: Progress | None = None,
-    ) -> Iterator[tuple[int, Segmentation]]:
-        """Yield (position, segmentation) of each picture; bad ones go to ``on_skip``."""
-        for position, source in enumerate(sources):
-            try:
-                yield position, self(source)
-            except DataError as error:
-                if on_skip is None:
-                    raise
-                on_skip(Skip(source_name(source), str(error)))
-            if progress is not None:
-                progress(position + 1, len(sources))
+        return Segmentation(name, label_map, self.labels, decode, soft)
 
     def _label_map(
         self, scores: ScoreMap, height: int, width: int

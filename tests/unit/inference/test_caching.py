@@ -110,7 +110,7 @@ def test_other_weights_transforms_and_views_are_refused(
     with pytest.raises(DataError, match=f"weights {backbone.weights_hash}"):
         FeatureCacher(Backbone.from_config(config), TRANSFORM, pairs, path)
     views = Views(RandomView(ViewConfig(), TRANSFORM))
-    with pytest.raises(DataError, match="views None"):
+    with pytest.raises(DataError, match="view None"):
         FeatureCacher(backbone, TRANSFORM, pairs, path, views=views)
 
 

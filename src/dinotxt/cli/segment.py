@@ -1,0 +1,201 @@
+"""``dinotxt segment``: a label for every pixel, as label maps and overlays."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dinotxt.cli import options
+from dinotxt.cli.classify import Images
+from dinotxt.cli.labels import read_labels
+from dinotxt.cli.session import Session, session
+from dinotxt.errors import DataError
+from dinotxt.files import atomic_path
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dinotxt.inference.dense import Mode, Upsample
+    from dinotxt.inference.segmenter import Segmenter
+    from dinotxt.results.segmentation import Segmentation
+
+Out = Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="For the PNG files.")]
+ModeName = Annotated[
+    str, typer.Option("--mode", metavar="whole|window", help="How a picture is looked at.")
+]
+Background = Annotated[
+    float | None,
+    typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled."),
+]
+UpsampleName = Annotated[
+    str, typer.Option("--upsample", metavar="logits|features", help="What is enlarged to pixels.")
+]
+Soft = Annotated[bool, typer.Option("--soft", help="Write each label's own mask too.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows a forward pass.")]
+Size = Annotated[
+    int | None,
+    typer.Option(min=1, help="Short side of the input, or side of a window, in pixels."),
+]
+_SHOWN = 6
+
+
+def segment(
+    images: Images,
+    *,
+    out: Out,
+    labels: options.Labels = None,
+    labels_file: options.LabelsFile = None,
+    templates: options.Templates = None,
+    mode: ModeName = "whole",
+    background: Background = None,
+    upsample: UpsampleName = "logits",
+    soft: Soft = False,
+    model: options.Model = "lite",
+    device: options.Device = "auto",
+    batch_size: BatchSize = 8,
+    num_workers: options.NumWorkers = None,
+    size: Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Label every pixel of each picture; write label maps and overlays with a legend."""
+    with session("segment", json_path, quiet) as current:
+        from dinotxt.cli.pictures import expand_pictures
+        from dinotxt.inference.encoder import load
+        from dinotxt.inference.segmenter import Segmenter
+
+        names = read_labels(labels, labels_file)
+        look, enlarged = _mode(mode, size), _upsample(upsample)
+        paths = expand_pictures(images, current.skip)
+        results: list[dict[str, Any]] = []
+        if paths:
+            predict = Segmenter(
+                load(model, device=device),
+                names,
+                mode=look,
+                templates=templates or "openai-80",
+                background=background,
+                upsample=enlarged,
+                soft=soft,
+                batch_size=batch_size,
+            )
+            results = _run(current, predict, paths, Path(out), num_workers)
+        _show(current.console, results)
+        current.finish({"results": results}, done=len(results))
+
+
+def _mode(name: str, size: int | None) -> "Mode":
+    from dinotxt.inference.window import SlidingWindow, Whole
+
+    if name == "whole":
+        return Whole(size)
+    if name == "window":
+        return SlidingWindow() if size is None else SlidingWindow(size, max(1, size // 2))
+    raise typer.BadParameter(f"--mode is {name!r}: give whole or window.")
+
+
+def _upsample(name: str) -> "Upsample":
+    if name == "logits":
+        return "logits"
+    if name == "features":
+        return "features"
+    raise typer.BadParameter(f"--upsample is {name!r}: give logits or features.")
+
+
+def _run(
+    current: Session,
+    predict: "Segmenter",
+    paths: Sequence[str],
+    out: Path,
+    num_workers: int | None,
+) -> list[dict[str, Any]]:
+    results = []
+    names = _unique_names(paths)
+    with current.progress("segment") as report:
+        for position, result in predict.segment_many(
+            paths, num_workers=num_workers, on_skip=current.skip
+        ):
+            results.append(_write(result, paths[position], out, names[position]))
+            report(position + 1, len(paths))
+    return results
+
+
+def _write(result: "Segmentation", path: str, out: Path, name: str) -> dict[str, Any]:
+    from dinotxt.search.scan import printable
+
+    label_map, overlay = out / f"{name}_labels.png", out / f"{name}_overlay.png"
+    try:
+        result.save_label_map(label_map)
+        _save(result.overlay(path), overlay)
+        soft = _write_soft(result, out, name)
+    except OSError as error:
+        message = f"{out} cannot be written ({error.strerror or error}): choose another --out."
+        raise DataError(message) from error
+    height, width = result.label_map.shape
+    return {
+        "image": printable(path),
+        "size": [width, height],
+        "label_map": printable(label_map),
+        "overlay": printable(overlay),
+        "areas": dict(result.areas),
+        **({"soft": soft} if soft else {}),
+    }
+
+
+def _write_soft(result: "Segmentation", out: Path, name: str) -> dict[str, str]:
+    """Write each label's mask as 8-bit grey, 255 for a sure fit."""
+    import numpy as np
+    from PIL import Image
+
+    from dinotxt.search.scan import printable
+
+    written: dict[str, str] = {}
+    if result.scores is None:
+        return written
+    for position, label in enumerate(result.labels):
+        slug = re.sub(r"[^\w-]+", "-", label).strip("-")[:40]
+        path = out / f"{name}_soft-{position:03d}-{slug}.png"
+        grey = np.rint(result.mask(label) * 255).astype(np.uint8)
+        _save(Image.fromarray(grey), path)
+        written[label] = printable(path)
+    return written
+
+
+def _save(picture: "Image.Image", path: Path) -> None:
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def _unique_names(paths: Sequence[str]) -> list[str]:
+    """Return the stem of each file; from the second of a stem on with a number."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        stem = name = Path(path).stem
+        number = 2
+        while name.casefold() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _show(console: Console, results: Sequence[dict[str, Any]]) -> None:
+    from rich.markup import escape
+
+    if not results:
+        return
+    table = Table(header_style="bold", pad_edge=False)
+    table.add_column("picture", overflow="fold")
+    table.add_column("areas", overflow="fold")
+    table.add_column("overlay", overflow="fold")
+    for result in results:
+        order = sorted(result["areas"].items(), key=lambda pair: -pair[1])
+        areas = [f"{label} {share:.1%}" for label, share in order[:_SHOWN] if share > 0]
+        cells = (result["image"], ", ".join(areas) or "unlabelled", result["overlay"])
+        table.add_row(*(escape(cell) for cell in cells))
+    console.print(table)

@@ -1,0 +1,287 @@
+"""The verbs classify, segment and cache on a tiny random model and generated pictures."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+from typer.testing import CliRunner
+
+from dinotxt.cli.main import app
+from dinotxt.data.feature_store import FeatureStore
+
+
+def _run(arguments: Sequence[object]) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def _json(result: Result) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(result.stdout)
+    return content
+
+
+@pytest.fixture
+def folder(pictures: dict[str, Path]) -> Path:
+    return pictures["red"].parent
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> list[object]:
+    return ["--model", tiny_model, "--device", "cpu", "--templates", "simple"]
+
+
+def test_classify_writes_json_of_the_contract(
+    model: list[object], pictures: dict[str, Path]
+) -> None:
+    result = _run(
+        [
+            "classify",
+            pictures["red"],
+            "--labels",
+            "cat, dog",
+            "--labels",
+            "red panda",
+            *model,
+            "--json",
+            "-",
+        ]
+    )
+    assert result.exit_code == 0, result.output
+    content = _json(result)
+    assert list(content) == ["task", "version", "seconds", "results", "skipped"]
+    assert content["task"] == "classify"
+    assert content["skipped"] == []
+    (only,) = content["results"]
+    assert only["image"] == str(pictures["red"])
+    assert {label["label"] for label in only["labels"]} == {"cat", "dog", "red panda"}
+    probabilities = [label["probability"] for label in only["labels"]]
+    assert sum(probabilities) == pytest.approx(1)
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert all(-1 <= label["similarity"] <= 1 for label in only["labels"])
+
+
+def test_classify_takes_files_folders_and_patterns_and_shows_a_table(
+    model: list[object], folder: Path
+) -> None:
+    result = _run(
+        ["classify", folder, folder / "*.png", folder / "red.png", "--labels", "a,b", *model]
+    )
+    assert result.exit_code == 0, result.output
+    assert "probability" in result.stdout
+    assert result.stdout.count("%") == 2 * 4  # two labels for each of four pictures
+
+
+def test_a_missing_file_among_many_is_reported_and_the_others_done(
+    model: list[object], pictures: dict[str, Path], folder: Path
+) -> None:
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    result = _run(["classify", folder, "missing.jpg", "--labels", "a,b", *model, "--json", "-"])
+    assert result.exit_code == 3, result.output
+    content = _json(result)
+    assert len(content["results"]) == len(pictures)
+    assert {Path(skip["path"]).name for skip in content["skipped"]} == {"broken.jpg", "missing.jpg"}
+    assert all(skip["reason"] for skip in content["skipped"])
+
+
+def test_only_bad_pictures_is_a_failure(model: list[object], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    arguments = [tmp_path / "empty", "missing.jpg", tmp_path / "*.gif"]
+    result = _run(["classify", *arguments, "--labels", "a,b", *model, "--json", "-"])
+    assert result.exit_code == 1
+    reasons = [skip["reason"] for skip in _json(result)["skipped"]]
+    assert reasons == ["the folder holds no pictures", "does not exist", "no picture matches"]
+
+
+def test_csv_has_a_row_a_label(
+    model: list[object], pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    labels_file = tmp_path / "labels.txt"
+    labels_file.write_text("cat | kitty\ndog, small\nfox\n")
+    result = _run(
+        [
+            "classify",
+            pictures["red"],
+            "--labels-file",
+            labels_file,
+            "--csv",
+            tmp_path / "out.csv",
+            "-k",
+            "2",
+            *model,
+        ]
+    )
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert len(rows) == 2
+    assert {row["label"] for row in rows} <= {"cat | kitty", "dog, small", "fox"}
+    assert float(rows[0]["probability"]) >= float(rows[1]["probability"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--labels", "cat,,dog"], 1, "empty"),
+        ([], 2, "--labels"),
+        (["--labels", "a", "--device", "tpu"], 1, "give auto"),
+        (["--labels", "a", "--templates", "nothing here"], 1, "nothing here"),
+        (["--labels", "a", "--model", "no-such"], 1, "no-such"),
+    ],
+)
+def test_wrong_usage_has_a_clear_message(
+    model: list[object],
+    pictures: dict[str, Path],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    result = _run(["classify", pictures["red"], *model, *arguments])
+    assert result.exit_code == code
+    assert message in result.output
+
+
+def test_segment_writes_label_maps_and_overlays(
+    model: list[object], folder: Path, tmp_path: Path
+) -> None:
+    (folder / "more").mkdir()
+    Image.new("RGB", (30, 50)).save(folder / "more" / "RED.png")
+    out = tmp_path / "out"
+    result = _run(["segment", folder, "--labels", "sky,tree", "--out", out, *model, "--json", "-"])
+    assert result.exit_code == 0, result.output
+    results = _json(result)["results"]
+    assert len(results) == 5
+    assert len({one["label_map"] for one in results}) == 5
+    for one in results:
+        assert set(one) == {"image", "size", "label_map", "overlay", "areas"}
+        assert sum(one["areas"].values()) == pytest.approx(1)
+        with Image.open(one["label_map"]) as label_map, Image.open(one["image"]) as picture:
+            assert list(label_map.size) == one["size"] == list(picture.size)
+            assert np.asarray(label_map).max() <= 1
+        with Image.open(one["overlay"]) as overlay:
+            assert overlay.height > one["size"][1]
+
+
+@pytest.mark.parametrize("upsample", ["logits", "features"])
+def test_segment_in_windows_with_a_threshold_and_soft_masks(
+    model: list[object], pictures: dict[str, Path], tmp_path: Path, upsample: str
+) -> None:
+    result = _run(
+        [
+            "segment",
+            pictures["half"],
+            "--labels",
+            "sky,a/b tree",
+            "--out",
+            tmp_path / "out",
+            "--mode",
+            "window",
+            "--size",
+            "32",
+            "--background",
+            "0.9",
+            "--upsample",
+            upsample,
+            "--soft",
+            *model,
+            "--json",
+            "-",
+        ]
+    )
+    assert result.exit_code == 0, result.output
+    (only,) = _json(result)["results"]
+    with Image.open(only["label_map"]) as label_map:
+        assert (np.asarray(label_map) == 255).all()
+    assert only["areas"] == {"sky": 0, "a/b tree": 0}
+    assert len(only["soft"]) == 2
+    with Image.open(only["soft"]["a/b tree"]) as soft:
+        assert soft.size == (48, 40)
+
+
+@pytest.mark.parametrize("option", [["--mode", "x"], ["--upsample", "x"]])
+def test_segment_refuses_unknown_choices_as_wrong_usage(
+    model: list[object], pictures: dict[str, Path], tmp_path: Path, option: list[str]
+) -> None:
+    arguments = ["segment", pictures["red"], "--labels", "a", "--out", tmp_path]
+    assert _run([*arguments, *option, *model]).exit_code == 2
+
+
+def test_segment_says_when_its_folder_cannot_be_written(
+    model: list[object], pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    arguments = ["segment", pictures["red"], "--labels", "a,b", "--out", tmp_path / "file"]
+    result = _run([*arguments, *model])
+    assert result.exit_code == 1
+    assert "choose another --out" in result.output
+
+
+@pytest.fixture
+def table(pictures: dict[str, Path], tmp_path: Path) -> Path:
+    rows = ["path,caption", *(f"{path},a {name} wall" for name, path in pictures.items())]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "pairs.csv"
+
+
+@pytest.fixture
+def recipe(table: Path, tmp_path: Path) -> Path:
+    text = f"""
+output: {tmp_path / "run"}
+steps: 2
+batch_size: 2
+model:
+  backbone:
+    name: vit_tiny_patch16_224
+    weights: random
+    options: {{embed_dim: 32, depth: 1, num_heads: 2, patch_size: 8, img_size: 32}}
+  vision_head: {{num_blocks: 1, num_heads: 2}}
+  text_encoder: {{kind: transformer, width: 32, layers: 1, heads: 2}}
+data: {{train: {table}, size: 32, views: {{scale: [0.5, 1.0]}}}}
+optim: {{warmup_steps: 1}}
+"""
+    (tmp_path / "tiny.yaml").write_text(text)
+    return tmp_path / "tiny.yaml"
+
+
+def test_cache_announces_its_size_and_keeps_what_the_recipe_needs(
+    recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "cache"
+    result = _run(["cache", "--config", recipe, "--out", out, "--views", "2", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "4 pictures x 2 views x 17 tokens x 32 in fp16: 8.5 KiB" in result.stdout
+    store = FeatureStore.open(out)
+    assert store.spec.tokens == "all"
+    assert store.tokens([0, 1], 1)["patches"].shape == (2, 16, 32)
+
+
+def test_cache_writes_json_and_does_nothing_the_second_time(
+    recipe: Path, tmp_path: Path, table: Path
+) -> None:
+    table.write_text(table.read_text() + f"{tmp_path / 'lost.png'},a lost picture\n")
+    out = tmp_path / "cache"
+    arguments = ["cache", "--config", recipe, "--out", out, "--tokens", "pooled", "--json", "-"]
+    first, second = _run(arguments), _run(arguments)
+    assert first.exit_code == second.exit_code == 3, first.output
+    contents = [_json(first), _json(second)]
+    for content in contents:
+        assert content["cache"] == str(out)
+        assert content["n"] == 4
+        assert content["bytes"] > 4 * 3 * 32 * 2
+        assert [Path(skip["path"]).name for skip in content["skipped"]] == ["lost.png"]
+    assert contents[0]["bytes"] == contents[1]["bytes"]
+
+
+def test_cache_of_another_size_is_refused(recipe: Path, tmp_path: Path) -> None:
+    arguments = ["cache", "--config", recipe, "--out", tmp_path / "cache"]
+    assert _run(arguments).exit_code == 0
+    result = _run([*arguments, "--size", "64"])
+    assert result.exit_code == 1
+    assert "was made with transform" in result.output
+
+
+def test_cache_needs_a_backbone_and_data_or_a_recipe(tmp_path: Path) -> None:
+    assert _run(["cache", "--out", tmp_path, "--backbone", "resnet18"]).exit_code == 2
