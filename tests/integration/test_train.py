@@ -28,7 +28,8 @@ def invoke(*arguments: object) -> tuple[int, str, str]:
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     (path,) = (run / "model").glob("*.safetensors")
-    return load_file(path)
+    tensors: dict[str, torch.Tensor] = load_file(path)
+    return tensors
 
 
 def resumable(run: Path) -> dict[str, torch.Tensor]:
@@ -133,7 +134,7 @@ def _size(run: Path) -> int:
 
 def test_sigterm_writes_a_checkpoint_and_the_run_goes_on(tiny_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [*DINOTXT, "train", tiny_run, "steps=4000", "checkpoint.every=4000"]
+    command = [*DINOTXT, "train", str(tiny_run), "steps=4000", "checkpoint.every=4000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ})
     while process.poll() is None and _size(run) == 0:
         time.sleep(0.02)

@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dinotxt.config import Config, load_config
 from dinotxt.data.channels import ChannelMapping
@@ -26,6 +26,8 @@ class DataConfig(Config):
         val: Pairs for the validation, or the share of ``train`` that is set apart (chosen by a
             hash of the key, so the same pictures every time); None: no validation.
         cache: A folder that ``dinotxt cache`` wrote for ``train``; None: read the pictures.
+        val_cache: A folder that ``dinotxt cache`` wrote for ``val``, without views; None: the
+            frozen tokens are computed once when the run starts.
         curation: A curation folder with the draws of each epoch.
         size: The side of the square input in pixels.
         resize: ``crop`` (short side, then centre), ``squash`` (ignore the aspect ratio).
@@ -43,6 +45,7 @@ class DataConfig(Config):
     train: str
     val: str | Annotated[float, Field(gt=0, lt=1)] | None = None
     cache: Path | None = None
+    val_cache: Path | None = None
     curation: Path | None = None
     size: PositiveInt = 224
     resize: Literal["crop", "squash"] = "crop"
@@ -54,6 +57,15 @@ class DataConfig(Config):
     value_range: tuple[float, float] | None = None
     num_workers: Annotated[int, Field(ge=0)] = 2
     max_skipped: Fraction = 0.1
+
+    @field_validator("val", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        """Read ``5e-2`` as a number, which YAML takes for text."""
+        try:
+            return float(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
 
     def transform(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TransformConfig:
         """Return the transform of the validation, and of training without views.

@@ -17,9 +17,9 @@ from dinotxt.training.learner import Learner
 from dinotxt.training.log import Reporter, StepRecord
 from dinotxt.training.quarantine import Quarantine
 from dinotxt.training.run import Run, Snapshot
-from dinotxt.training.setup import prepare_data, transform_config
+from dinotxt.training.setup import RunBuilder, transform_config
 from dinotxt.training.signals import StopRequest
-from dinotxt.training.state import Checkpoints
+from dinotxt.training.state import CHECKPOINTS, Checkpoints
 
 Evaluate = Callable[[DinoTxt], Mapping[str, float]]
 _SCORES = ("text_to_image_recall@1", "image_to_text_recall@1")
@@ -50,19 +50,19 @@ class Loop:
         self.evaluate = evaluate
         self.reporters = reporters
         self.quarantine = quarantine
-        self.checkpoints = Checkpoints(config.output / "checkpoints", keep=config.checkpoint.keep)
+        self.checkpoints = Checkpoints(config.output / CHECKPOINTS, keep=config.checkpoint.keep)
         torch.manual_seed(config.seed)
         model = build_model(config.model)
         self.tokenizer = build_tokenizer(config.model)
         self.transform = Transform(transform_config(config.data, model.backbone))
-        self.data = prepare_data(
+        self.data = RunBuilder(
             config,
             model,
             self.tokenizer,
             self.transform,
             device=device,
             on_skip=quarantine.add,
-        )
+        ).build()
         state = self._restored()
         self.step: int = state.get("step", 0)
         self.best: dict[str, Any] = state.get("best", {})

@@ -1,17 +1,20 @@
 """What a run is made of: its model, its pairs, its batches and its validation."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
+from dinotxt.data.feature_store import FeatureStore
 from dinotxt.data.pairs import read_pairs
 from dinotxt.data.record import Pair
 from dinotxt.data.sampler import EpochSampler
 from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.data.view import RandomView
-from dinotxt.errors import ConfigError
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.backbone import Backbone
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.results.skip import Skip
@@ -20,7 +23,7 @@ from dinotxt.training.batches import Batches, VisionSource
 from dinotxt.training.captions import CaptionTable
 from dinotxt.training.config import DataConfig, TrainConfig
 from dinotxt.training.validation import Validation
-from dinotxt.training.vision import Pictures
+from dinotxt.training.vision import CachedTokens, Pictures
 
 OnSkip = Callable[[Skip], None]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -54,45 +57,91 @@ def transform_config(config: DataConfig, backbone: Backbone) -> TransformConfig:
     return config.transform(mean, std)
 
 
-def prepare_data(
-    config: TrainConfig,
-    model: DinoTxt,
-    tokenizer: Tokenizer,
-    transform: Transform,
-    *,
-    device: torch.device,
-    on_skip: OnSkip | None,
-) -> RunData:
-    """Read the pairs and build the batches and the validation.
+class RunBuilder:
+    """Builds the data of a run around its model.
 
-    Raises:
-        DataError: If pairs cannot be read, or the cache is of another backbone or transform.
-        ConfigError: If there are fewer pairs than one batch needs.
+    Args:
+        config: The run's configuration.
+        model: The model, with its backbone.
+        tokenizer: The text encoder's.
+        transform: The transform of plain pictures.
+        device: Where the model will be.
+        on_skip: Hears of pairs that cannot be used.
     """
-    train, held_out = _split_pairs(config.data, on_skip)
-    captions = CaptionTable([p.captions for p in train], tokenizer, seed=config.seed)
-    batches = Batches(
-        _vision(config, train, model, transform),
-        captions,
-        EpochSampler(len(train), config.batch_size, config.seed),
-        micro_batch_size=config.micro_batch_size or config.batch_size,
-        average_captions=config.data.captions == "averaged",
-    )
-    validation = None
-    if held_out:
-        validation = Validation(
-            Pictures(held_out, transform),
-            CaptionTable([p.captions for p in held_out], tokenizer, seed=config.seed),
-            num_pairs=len(held_out),
-            device=device,
-            num_workers=config.data.num_workers,
-            on_skip=on_skip,
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: DinoTxt,
+        tokenizer: Tokenizer,
+        transform: Transform,
+        *,
+        device: torch.device,
+        on_skip: OnSkip,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.tokenizer = tokenizer
+        self.transform = transform
+        self.device = device
+        self.on_skip = on_skip
+
+    def build(self) -> RunData:
+        """Read the pairs and build the batches and the validation.
+
+        Raises:
+            DataError: If pairs cannot be read, or a cache is of another backbone or transform.
+            ConfigError: If there are fewer pairs than one batch needs.
+        """
+        train, held_out = _split_pairs(self.config.data, self.on_skip)
+        train, batches = self._batches(train)
+        validation = None
+        if held_out:
+            held_out, validation = self._validation(held_out)
+        keys = tuple(pair.key for pair in train)
+        return RunData(batches, validation, keys, _fingerprint(train, held_out))
+
+    def _batches(self, pairs: list[Pair]) -> tuple[list[Pair], Batches]:
+        config, data = self.config, self.config.data
+        view = RandomView(data.views, self.transform) if data.views else None
+        pairs, vision = self._vision(pairs, data.cache, view)
+        batches = Batches(
+            vision,
+            self._captions(pairs),
+            EpochSampler(len(pairs), config.batch_size, config.seed),
+            micro_batch_size=config.micro_batch_size or config.batch_size,
+            average_captions=data.captions == "averaged",
         )
-    keys = tuple(pair.key for pair in train)
-    return RunData(batches, validation, keys, _fingerprint(train, held_out))
+        return pairs, batches
+
+    def _validation(self, pairs: list[Pair]) -> tuple[list[Pair], Validation]:
+        pairs, vision = self._vision(pairs, self.config.data.val_cache, None)
+        validation = Validation(
+            vision,
+            self._captions(pairs),
+            num_pairs=len(pairs),
+            device=self.device,
+            num_workers=self.config.data.num_workers,
+            on_skip=self.on_skip,
+        )
+        return pairs, validation
+
+    def _vision(
+        self, pairs: list[Pair], cache: Path | None, view: RandomView | None
+    ) -> tuple[list[Pair], VisionSource]:
+        if cache is None:
+            return pairs, Pictures(pairs, self.transform, view=view, seed=self.config.seed)
+        store = _open_cache(cache, self.config.data, self.model, self.transform)
+        pairs, rows = _cached(store, pairs, self.on_skip)
+        head = self.model.vision_head.config
+        return pairs, CachedTokens(store, rows, head=head, seed=self.config.seed)
+
+    def _captions(self, pairs: Sequence[Pair]) -> CaptionTable:
+        captions = [pair.captions for pair in pairs]
+        return CaptionTable(captions, self.tokenizer, seed=self.config.seed)
 
 
-def _split_pairs(data: DataConfig, on_skip: OnSkip | None) -> tuple[list[Pair], list[Pair]]:
+def _split_pairs(data: DataConfig, on_skip: OnSkip) -> tuple[list[Pair], list[Pair]]:
     pairs = read_pairs(data.train, on_skip=on_skip)
     if data.val is None:
         return pairs, []
@@ -113,23 +162,34 @@ def _share(key: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _vision(
-    config: TrainConfig, pairs: Sequence[Pair], model: DinoTxt, transform: Transform
-) -> VisionSource:
-    data = config.data
-    if data.cache is None:
-        view = RandomView(data.views, transform) if data.views else None
-        return Pictures(pairs, transform, view=view, seed=config.seed)
+def _open_cache(path: Path, data: DataConfig, model: DinoTxt, transform: Transform) -> FeatureStore:
     if not model.backbone.config.frozen:
         raise ConfigError("data.cache holds frozen tokens: set model.backbone.frozen to true.")
-    from dinotxt.data.feature_store import FeatureStore
-    from dinotxt.training.vision import CachedTokens
+    store = FeatureStore.open(path)
+    store.check(weights_hash=model.backbone.weights_hash, transform_hash=transform.fingerprint)
+    held = store.spec.info.get("view")
+    if data.views is not None and held is not None:
+        wanted = json.loads(json.dumps(asdict(data.views)))
+        if {key: held.get(key) for key in wanted} != wanted:
+            raise DataError(
+                f"{path} holds views {held}, and data.views is {wanted}: make them equal or "
+                "cache again."
+            )
+    return store
 
-    store = FeatureStore.open(data.cache)
-    store.check(model.backbone.weights_hash, transform.fingerprint)
-    return CachedTokens(
-        store, [pair.key for pair in pairs], head=model.vision_head.config, seed=config.seed
-    )
+
+def _cached(
+    store: FeatureStore, pairs: Sequence[Pair], on_skip: OnSkip
+) -> tuple[list[Pair], list[int]]:
+    """Return the pairs that a cache has, and where; the others are reported."""
+    position = {key: row for row, key in enumerate(store.keys)}
+    for pair in pairs:
+        if pair.key not in position:
+            on_skip(Skip(pair.image.name, f"is not in the cache {store.path}"))
+    kept = [pair for pair in pairs if pair.key in position]
+    if not kept:
+        raise DataError(f"{store.path} holds none of the pairs: cache the same data.")
+    return kept, [position[pair.key] for pair in kept]
 
 
 def _fingerprint(*parts: Sequence[Pair]) -> str:

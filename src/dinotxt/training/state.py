@@ -13,6 +13,7 @@ from dinotxt.config import Config, differences, dump_yaml
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.files import atomic_path
 
+CHECKPOINTS = "checkpoints"
 _STATE = "state.pt"
 _PREFIX = "step-"
 # These keys change no number of the run, so a resumed run may change them.
@@ -22,11 +23,13 @@ _FREE_KEYS = ("output:", "data.num_workers:", "checkpoint.")
 def claim(folder: Path, config: Config) -> None:
     """Write the resolved configuration into a run folder, or check the one that is there.
 
+    A run that never reached a checkpoint has nothing to protect and may be begun differently.
+
     Raises:
         ConfigError: If the folder holds a run of another configuration; lists the differences.
     """
     path = folder / "config.yaml"
-    if path.exists():
+    if path.exists() and Checkpoints(folder / CHECKPOINTS, keep=1).steps():
         old = yaml.safe_load(path.read_text("utf-8"))
         changed = [
             line

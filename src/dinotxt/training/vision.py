@@ -8,13 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dinotxt.data.draw import uniform
+from dinotxt.data.feature_store import FeatureStore
 from dinotxt.data.record import Pair
 from dinotxt.data.transform import Transform
 from dinotxt.data.view import RandomView
-from dinotxt.errors import DataError
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.config import VisionHeadConfig
 from dinotxt.models.tokens import Tokens
 from dinotxt.results.skip import Skip
+
+_VIEW_STREAM = 2  # stream 1 draws the captions
 
 
 class Pictures:
@@ -69,6 +73,52 @@ class Pictures:
             return self.transform(picture)
         view = self.view(picture, seed=self.seed, epoch=epoch, index=index)
         return self.transform.normalize(view)
+
+
+class CachedTokens:
+    """Reads the frozen tokens of a cache; each epoch draws one of its views.
+
+    Args:
+        store: The cache.
+        rows: The item of the cache of each pair.
+        head: The vision head, which decides what of pooled tokens it takes.
+        seed: The seed of the draw.
+
+    Raises:
+        ConfigError: If the cache is pooled and the vision head needs all tokens.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        rows: Sequence[int],
+        *,
+        head: VisionHeadConfig,
+        seed: int = 0,
+    ) -> None:
+        self.store = store
+        self.rows = np.array(rows, dtype=np.int64)
+        self.kind = pooled_kind(head)
+        self.seed = seed
+        if store.spec.tokens == "pooled" and self.kind is None:
+            raise ConfigError(
+                f"{store.path} holds pooled tokens, and this vision head works on patches: cache "
+                "with --tokens all, or set model.vision_head.num_blocks to 0."
+            )
+
+    def read(
+        self, pairs: NDArray[np.int64], epoch: int
+    ) -> tuple[Tokens, NDArray[np.int64], tuple[Skip, ...]]:
+        """Return the tokens of the pairs; nothing is ever skipped."""
+        views = uniform(self.seed, epoch, pairs, stream=_VIEW_STREAM) * self.store.spec.views
+        arrays = self.store.tokens(self.rows[pairs], views.astype(np.int64))
+        tokens = {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()}
+        cls = tokens["cls"]
+        if self.kind is not None and self.store.spec.tokens == "pooled":
+            patches = tokens[self.kind].unsqueeze(1)
+            return Tokens(cls, patches[:, :0], patches, (1, 1)), pairs, ()
+        whole = Tokens(cls, tokens["registers"], tokens["patches"], self.store.spec.grid)
+        return as_pooled(whole, self.kind), pairs, ()
 
 
 Pooled = Literal["avg", "max"]

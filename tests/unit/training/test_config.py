@@ -56,6 +56,7 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 def test_the_validation_is_a_share_or_a_path(file: Path) -> None:
     assert TrainConfig.from_yaml(file, "data.val=0.05").data.val == 0.05
+    assert TrainConfig.from_yaml(file, "data.val=5e-2").data.val == 0.05
     assert TrainConfig.from_yaml(file, "data.val=val.tar").data.val == "val.tar"
     with pytest.raises(ConfigError, match=r"data\.val"):
         TrainConfig.from_yaml(file, "data.val=1.5")
@@ -79,4 +80,4 @@ def test_channels_and_range_become_the_mapping_of_the_transform(file: Path) -> N
 def test_a_configuration_cannot_be_changed(file: Path) -> None:
     config = TrainConfig.from_yaml(file)
     with pytest.raises(ValueError, match="frozen"):
-        config.steps = 5
+        config.steps = 5  # type: ignore[misc]

@@ -7,7 +7,7 @@ import torch
 
 from dinotxt.config import Config
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.training.state import Checkpoints, claim
+from dinotxt.training.state import CHECKPOINTS, Checkpoints, claim
 
 
 class Run(Config):
@@ -66,7 +66,9 @@ def test_a_damaged_checkpoint_names_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_configuration_is_refused_with_the_differences(tmp_path: Path) -> None:
-    claim(tmp_path, Run(output="a"))
+    claim(tmp_path, Run(output="a", lr=0.3))
+    claim(tmp_path, Run(output="a"))  # nothing was saved yet
+    Checkpoints(tmp_path / CHECKPOINTS, keep=1).save(1, {"step": 1})
     claim(tmp_path, Run(output="b"))
     with pytest.raises(ConfigError, match=r"lr: 0\.1 -> 0\.2"):
         claim(tmp_path, Run(output="b", lr=0.2))

@@ -1,19 +1,214 @@
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
+import torch
+
+from dinotxt.checkpoints import format as model_format
 from dinotxt.checkpoints.format import load_model
+from dinotxt.checkpoints.sources import build_backbone
+from dinotxt.data.pairs import read_pairs
+from dinotxt.data.transform import Transform
+from dinotxt.data.view import RandomView
+from dinotxt.errors import CheckpointError, ConfigError, DataError, DinotxtError
+from dinotxt.inference.caching import FeatureCacher, Views
+from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.config import TrainConfig
+from dinotxt.training.objective import Objective
+from dinotxt.training.setup import transform_config
+from dinotxt.training.state import Checkpoints
 from dinotxt.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> list[float]:
+    return [line["loss"] for line in lines(run) if "loss" in line]
+
+
+def cache(config: TrainConfig, path: Path, tokens: Any, views: int = 1) -> Path:
+    backbone = build_backbone(config.model.backbone)
+    transform = Transform(transform_config(config.data, backbone))
+    drawn = None
+    if config.data.views is not None:
+        drawn = Views(RandomView(config.data.views, transform), count=views)
+    pairs = read_pairs(config.data.train)
+    FeatureCacher(backbone, transform, pairs, path, tokens=tokens, views=drawn, device="cpu").run(
+        num_workers=0
+    )
+    return path
 
 
 def test_a_run_leaves_a_model_checkpoints_and_metrics(config: Make) -> None:
     run = Trainer(config()).fit()
     assert (run.steps, run.last.step) == (6, 6)
     assert set(run.last.metrics) >= {"text_to_image_recall@1", "image_to_text_recall@10"}
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 3, 4, 5, 6, 6]
-    assert run.best.path == run.path / "model"
+    assert [line["step"] for line in lines(run.path)] == [1, 2, 3, 3, 4, 5, 6, 6]
+    assert lines(run.path)[0]["lr"] == 0.0005
+    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == [
+        "last",
+        "step-4",
+        "step-6",
+    ]
+    assert load_model(run.best.path).extra == {
+        "step": run.best.step,
+        "metrics": dict(run.best.metrics),
+    }
+    assert (run.path / "config.yaml").is_file()
+    assert any((run.path / "tensorboard").iterdir())
+
+
+def test_worker_processes_change_nothing(config: Make, tmp_path: Path) -> None:
+    alone = Trainer(config(f"output={tmp_path}/alone")).fit()
+    helped = Trainer(config(f"output={tmp_path}/helped", "data.num_workers=2")).fit()
+    assert lines(alone.path) == lines(helped.path)
+
+
+def test_micro_batches_give_the_losses_of_whole_batches(config: Make, tmp_path: Path) -> None:
+    whole = Trainer(config(f"output={tmp_path}/whole")).fit()
+    split = Trainer(config(f"output={tmp_path}/split", "micro_batch_size=3")).fit()
+    np.testing.assert_allclose(losses(split.path), losses(whole.path), rtol=1e-5)
+
+
+def test_without_validation_the_model_is_the_last_one(config: Make) -> None:
+    run = Trainer(config("data.val=null", "evaluate.every=4")).fit()
+    assert (run.best.step, dict(run.best.metrics)) == (6, {})
+    saved = torch.load(run.last.path / "state.pt", weights_only=True)["learner"]["model"]
+    loaded = load_model(run.best.path).model.trainable_state_dict()
+    assert all(torch.equal(loaded[name], saved[name]) for name in saved)
+
+
+def test_the_best_model_is_kept_and_the_callback_adds_metrics(config: Make) -> None:
+    recalls = iter([0.2, 0.6, 0.4])
+
+    def evaluate(model: DinoTxt) -> dict[str, float]:
+        assert not model.training
+        recall = next(recalls)
+        return {"text_to_image_recall@1": recall, "image_to_text_recall@1": recall, "top1": 0.1}
+
+    run = Trainer(config("evaluate.every=2"), evaluate).fit()
+    assert (run.best.step, run.best.metrics["top1"]) == (4, 0.1)
+    assert run.last.metrics["text_to_image_recall@1"] == 0.4
+    assert load_model(run.best.path).extra["step"] == 4
+
+
+def test_the_moving_average_is_what_is_saved(config: Make) -> None:
+    run = Trainer(config("optim.average=0.5", "data.val=null")).fit()
+    learner = torch.load(run.last.path / "state.pt", weights_only=True)["learner"]
+    loaded = load_model(run.best.path).model.trainable_state_dict()
+    name = "text_encoder.projection.weight"
+    assert torch.equal(loaded[name], learner["average"][name])
+    assert not torch.equal(loaded[name], learner["model"][name])
+
+
+def test_the_backbone_never_changes(config: Make) -> None:
+    before = build_backbone(config().model.backbone).weights_hash
+    run = Trainer(config()).fit()
     loaded = load_model(run.best.path)
-    assert loaded.extra["step"] == run.best.step
+    assert loaded.model.backbone.weights_hash == before
+    assert not any("backbone" in name for name in loaded.model.trainable_state_dict())
+
+
+def test_training_on_a_cache_follows_training_on_pictures(config: Make, tmp_path: Path) -> None:
+    settings = ["data.views=null", "data.val=null"]
+    pictures = Trainer(config(f"output={tmp_path}/pictures", *settings)).fit()
+    path = cache(config(*settings), tmp_path / "cache", "all")
+    cached = Trainer(config(f"output={tmp_path}/cached", *settings, f"data.cache={path}")).fit()
+    np.testing.assert_allclose(losses(cached.path), losses(pictures.path), rtol=2e-3)
+
+
+def test_pooled_tokens_do_for_a_head_without_blocks(config: Make, tmp_path: Path) -> None:
+    settings = ["data.views=null", "model.vision_head={num_blocks: 0, dim: 64}"]
+    runs = []
+    for kind in ("all", "pooled"):
+        path = cache(config(*settings), tmp_path / kind, kind)
+        changes = [f"output={tmp_path}/run-{kind}", f"data.cache={path}", f"data.val_cache={path}"]
+        runs.append(Trainer(config(*settings, *changes)).fit())
+    np.testing.assert_allclose(losses(runs[1].path), losses(runs[0].path), rtol=2e-3)
+    with pytest.raises(ConfigError, match="pooled tokens"):
+        Trainer(config(f"data.cache={path}", "data.views=null")).fit()
+
+
+def test_a_cache_of_other_pictures_or_transforms_is_refused(config: Make, tmp_path: Path) -> None:
+    path = cache(config("data.views=null"), tmp_path / "cache", "all")
+    with pytest.raises(DataError, match="transform"):
+        Trainer(config(f"data.cache={path}", "data.resize=squash")).fit()
+    other = "model.backbone.options={embed_dim: 32, depth: 2, num_heads: 2, img_size: 32}"
+    with pytest.raises(DataError, match="weights"):
+        Trainer(config(f"output={tmp_path}/two", f"data.cache={path}", other)).fit()
+    views = cache(config(), tmp_path / "views", "all", views=2)
+    changed = ["data.views.scale=[0.9,1.0]", f"data.cache={views}"]
+    with pytest.raises(DataError, match=r"data\.views"):
+        Trainer(config(f"output={tmp_path}/three", *changed)).fit()
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
+    config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Objective.forward
+    calls = iter(range(100))
+
+    def failing(*arguments: Any) -> torch.Tensor:
+        loss = forward(*arguments)
+        return loss * float("nan") if next(calls) == 4 else loss
+
+    monkeypatch.setattr(Objective, "forward", failing)
+    settings = config()
+    with pytest.raises(DinotxtError, match=r"loss of step 5 .*step 4 is the last good checkpoint"):
+        Trainer(settings).fit()
+    monkeypatch.undo()
+    assert lines(settings.output)[-1]["step"] == 4
+    assert Trainer(settings).fit().steps == 6
+
+
+def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(
+    config: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = Trainer(config(f"output={tmp_path}/whole")).fit()
+    save = torch.save
+
+    def full(content: dict[str, Any], stream: Any) -> None:
+        if content["step"] == 4:
+            raise OSError(28, "No space left on device")
+        save(content, stream)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device.*step 2 is still valid"):
+        Trainer(config()).fit()
+    monkeypatch.undo()
+    assert Checkpoints(config().output / "checkpoints", keep=2).steps() == [2]
+    assert lines(Trainer(config()).fit().path) == lines(whole.path)
+
+
+def test_a_full_disk_while_the_model_is_saved_keeps_the_old_model(
+    config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_format, "save_file", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device.*Free space"):
+        Trainer(config()).fit()
+
+
+def test_other_pairs_under_the_same_path_are_refused(config: Make) -> None:
+    settings = config("data.val=null")
+    Trainer(settings).fit()
+    table = Path(settings.data.train)
+    table.write_text(table.read_text().replace("a red square", "a red box"))
+    with pytest.raises(DataError, match="began with other pairs"):
+        Trainer(settings).fit()
+
+
+def test_too_few_pairs_for_a_batch_are_an_error(config: Make) -> None:
+    with pytest.raises(ConfigError, match="batch_size is 40"):
+        Trainer(config("batch_size=40")).fit()
+    with pytest.raises(ConfigError, match=r"data\.val: a share of 1e-06"):
+        Trainer(config("data.val=1e-6")).fit()

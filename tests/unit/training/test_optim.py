@@ -1,0 +1,102 @@
+import pytest
+import torch
+from torch import nn
+
+from dinotxt.training.config import AdamWConfig
+from dinotxt.training.optim import MovingAverage, Optimizer, parameter_groups
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.text_encoder = nn.ModuleDict({"fc": nn.Linear(2, 2), "embedding": nn.Embedding(3, 2)})
+        self.head = nn.Linear(2, 2)
+        self.ln_final = nn.LayerNorm(2)
+        self.logit_scale = nn.Parameter(torch.zeros(1, 1))
+        self.frozen = nn.Parameter(torch.zeros(2, 2), requires_grad=False)
+
+
+def grouped(config: AdamWConfig) -> dict[str, tuple[float, float]]:
+    model = Model()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names[id(parameter)]: (group["weight_decay"], group["factor"])
+        for group in parameter_groups(model.named_parameters(), config)
+        for parameter in group["params"]
+    }
+
+
+def test_decay_falls_on_matrices_and_embeddings_alone() -> None:
+    decays = {name: decay for name, (decay, _) in grouped(AdamWConfig(weight_decay=0.3)).items()}
+    assert decays == {
+        "text_encoder.fc.weight": 0.3,
+        "text_encoder.embedding.weight": 0.3,
+        "head.weight": 0.3,
+        "text_encoder.fc.bias": 0.0,
+        "head.bias": 0.0,
+        "ln_final.weight": 0.0,
+        "ln_final.bias": 0.0,
+        "logit_scale": 0.0,
+    }
+
+
+def test_the_text_encoder_may_learn_at_its_own_rate() -> None:
+    factors = grouped(AdamWConfig(text_lr_factor=0.1))
+    assert {name.startswith("text_encoder"): factor for name, (_, factor) in factors.items()} == {
+        True: 0.1,
+        False: 1.0,
+    }
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = Optimizer(
+        [("text_encoder.w", parameter)],
+        AdamWConfig(lr=0.1, text_lr_factor=0.5, warmup_steps=0),
+        steps=10,
+    )
+    parameter.grad = torch.ones(1)
+    assert optimizer.update(0) == 0.1
+    assert parameter.item() == pytest.approx(-0.05)
+    assert parameter.grad is None
+
+
+def test_the_gradient_is_clipped_by_its_norm() -> None:
+    moved = []
+    for clip in (None, 0.5):
+        parameter = nn.Parameter(torch.zeros(4))
+        config = AdamWConfig(lr=0.1, eps=1.0, warmup_steps=0, clip_norm=clip)
+        optimizer = Optimizer([("w", parameter)], config, steps=10)
+        parameter.grad = torch.full((4,), 5.0)
+        optimizer.update(0)
+        moved.append(-parameter[0].item())
+    assert moved[0] == pytest.approx(0.1 * 5 / 6)
+    assert moved[1] == pytest.approx(0.1 * 0.25 / 1.25, rel=1e-4)
+
+
+def test_a_restored_optimizer_continues_exactly() -> None:
+    def run(steps: range, parameter: nn.Parameter, optimizer: Optimizer) -> None:
+        for step in steps:
+            parameter.grad = torch.sin(parameter.detach() + step)
+            optimizer.update(step)
+
+    config = AdamWConfig(warmup_steps=2)
+    whole = nn.Parameter(torch.arange(5.0))
+    run(range(6), whole, Optimizer([("w", whole)], config, steps=6))
+    first = nn.Parameter(torch.arange(5.0))
+    optimizer = Optimizer([("w", first)], config, steps=6)
+    run(range(3), first, optimizer)
+    second = nn.Parameter(first.detach().clone())
+    restored = Optimizer([("w", second)], config, steps=6)
+    restored.load_state_dict(optimizer.state_dict())
+    run(range(3, 6), second, restored)
+    assert torch.equal(whole, second)
+
+
+def test_the_average_starts_near_the_weights_and_can_be_swapped_in() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    average = MovingAverage([("w", parameter)], decay=0.99)
+    with torch.no_grad():
+        parameter.fill_(10.0)
+    average.update(0)
+    average.swap()
+    assert parameter.item() == pytest.approx(9.0)
+    average.swap()
+    assert parameter.item() == 10.0

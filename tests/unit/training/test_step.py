@@ -1,0 +1,73 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.training.batches import Batch
+from dinotxt.training.config import ClipLossConfig, TrainConfig
+from dinotxt.training.objective import Objective
+from dinotxt.training.step import TrainingStep
+
+Make = Callable[..., TrainConfig]
+CPU = torch.device("cpu")
+
+
+def build(config: TrainConfig) -> tuple[DinoTxt, TrainingStep]:
+    torch.manual_seed(0)
+    model = DinoTxt.from_config(config.model).double().train()
+    return model, TrainingStep(model, Objective(ClipLossConfig()), seed=5, device=CPU)
+
+
+def batch(*, averaged: bool = False) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(7, 3, 32, 32, generator=generator, dtype=torch.float64)
+    owners = torch.tensor([0, 0, 1, 2, 2, 3, 4, 5, 6]) if averaged else None
+    count = 9 if averaged else 7
+    ids = torch.randint(1, 49406, (count, 6), generator=generator)
+    return Batch(images, ids, torch.randint(1, 7, (count,), generator=generator), owners)
+
+
+def parts(whole: Batch, *sizes: int) -> list[Batch]:
+    assert isinstance(whole.vision, Tensor)
+    images, ids, lengths = (
+        torch.split(x, list(sizes)) for x in (whole.vision, whole.token_ids, whole.lengths)
+    )
+    return [Batch(*values) for values in zip(images, ids, lengths, strict=True)]
+
+
+@pytest.mark.parametrize("frozen", ["true", "false"])
+def test_gradient_caching_gives_the_gradients_of_the_full_batch(config: Make, frozen: str) -> None:
+    settings = config(f"model.backbone.frozen={frozen}")
+    model, step = build(settings)
+    whole = step(3, [batch()])
+    expected = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model, step = build(settings)
+    split = step(3, parts(batch(), 3, 3, 1))
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(split, whole, rtol=0, atol=1e-12)
+    assert gradients.keys() == expected.keys()
+    assert ("backbone.module.cls_token" in gradients) == (frozen == "false")
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-10)
+
+
+def test_the_drop_path_changes_with_the_step_and_repeats_with_it(config: Make) -> None:
+    model, step = build(config("model.vision_head.drop_path=0.9"))
+    with torch.no_grad():
+        for name, parameter in model.vision_head.named_parameters():
+            if "gamma" in name:
+                parameter.fill_(1.0)
+    losses = [step(number, [batch()]).item() for number in (1, 2, 1)]
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_averaged_captions_give_one_feature_a_picture(config: Make) -> None:
+    _, step = build(config())
+    one = batch(averaged=True)
+    features = torch.nn.functional.normalize(torch.randn(9, 4, dtype=torch.float64), dim=-1)
+    averaged = one.average_captions(features)
+    torch.testing.assert_close(averaged[0], (features[0] + features[1]) / 2)
+    torch.testing.assert_close(averaged[1], features[2])
+    assert torch.isfinite(step(0, [one]))
