@@ -13,7 +13,15 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import (  # the plugins register their formats
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
 
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
@@ -108,8 +116,6 @@ def open_undecoded(
         DataError: If it cannot be read, is of an unknown format or larger than the limits.
     """
     name, content = source_name(source), read_bytes(source, limits)
-    if not set(FORMATS) <= set(Image.OPEN):
-        Image.init()
     for kind in FORMATS:
         factory, accept = Image.OPEN[kind]
         if accept is not None and accept(content[:16]) is True:
