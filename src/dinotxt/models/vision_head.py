@@ -34,9 +34,13 @@ class VisionHead(nn.Module):
         num_heads = config.num_heads or max(dim // _HEAD_WIDTH, 1)
         _check(config, dim, num_heads)
         self.dim = dim
+        self.input_norm = nn.LayerNorm(in_dim, eps=1e-5) if config.input_norm == "layer" else None
         self.input_projection = None if config.dim is None else nn.Linear(in_dim, dim)
+        has_own = config.dim is not None and config.cls_weights == "own"
+        self.cls_input_projection = nn.Linear(in_dim, dim) if has_own else None
+        is_local = config.patch_attention == "local"
         self.blocks = nn.ModuleList(
-            VisionBlock(dim, num_heads, drop_path=config.drop_path, index=index)
+            VisionBlock(dim, num_heads, drop_path=config.drop_path, index=index, is_local=is_local)
             for index in range(config.num_blocks)
         )
         self.ln_final = nn.LayerNorm(dim, eps=1e-5) if config.num_blocks else nn.Identity()
@@ -54,29 +58,23 @@ class VisionHead(nn.Module):
 
     def forward(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tokens:
         """Return the head's tokens; ``draw`` fixes the drop path of a training step."""
-        if self.config.registers == "dropped":
-            tokens = Tokens(tokens.cls, tokens.registers[:, :0], tokens.patches, tokens.grid)
-        if self.input_projection is None and not self.blocks:
-            return tokens
-        sequence = tokens.sequence()
-        if self.input_projection is not None:
-            sequence = self.input_projection(sequence)
+        if self.input_norm is None and self.input_projection is None and not self.blocks:
+            return self._registers(tokens)
+        sequence = self._input(tokens)
         for block in self.blocks:
             sequence = block(sequence, draw)
-        return self._split(self.ln_final(sequence), tokens)
+        return self._output(sequence, tokens)
 
-    def values(self, tokens: Tokens) -> Tensor:
-        """Return patch tokens [B, h*w, D] with the last block's values for its attention."""
+    def values(self, tokens: Tokens) -> Tokens:
+        """Return the head's tokens with the last block's values for its attention (MaskCLIP)."""
         if not self.blocks:
-            return self.forward(tokens).patches
-        sequence = tokens.sequence()
-        if self.input_projection is not None:
-            sequence = self.input_projection(sequence)
+            return self.forward(tokens)
+        sequence = self._input(tokens)
         *body, last = self.blocks
         for block in body:
             sequence = block(sequence)
         assert isinstance(last, VisionBlock)
-        return self._split(self.ln_final(last.values(sequence)), tokens).patches
+        return self._output(last.values(sequence), tokens)
 
     def pool(self, tokens: Tokens) -> Tensor:
         """Pool the head's tokens into image features [B, E] (paper, Table 2)."""
@@ -87,8 +85,26 @@ class VisionHead(nn.Module):
         patches = tokens.patches.mean(dim=1) if average else tokens.patches.amax(dim=1)
         return torch.cat([tokens.cls, patches], dim=-1) if kind.startswith("cls_") else patches
 
-    def _split(self, sequence: Tensor, tokens: Tokens) -> Tokens:
+    def _registers(self, tokens: Tokens) -> Tokens:
+        if self.config.registers == "through":
+            return tokens
+        return Tokens(tokens.cls, tokens.registers[:, :0], tokens.patches, tokens.grid)
+
+    def _input(self, tokens: Tokens) -> Tensor:
+        sequence = self._registers(tokens).sequence()
+        if self.input_norm is not None:
+            sequence = self.input_norm(sequence)
+        if self.input_projection is None:
+            return sequence
+        projected: Tensor = self.input_projection(sequence)
+        if self.cls_input_projection is None:
+            return projected
+        first = self.cls_input_projection(sequence[:, :1])
+        return torch.cat([first, projected[:, 1:]], dim=1)
+
+    def _output(self, sequence: Tensor, tokens: Tokens) -> Tokens:
         num_prefix = sequence.shape[1] - tokens.patches.shape[1]
+        sequence = self.ln_final(sequence)
         return Tokens.from_sequence(sequence, tokens.grid, num_prefix=num_prefix, has_cls=True)
 
 
@@ -98,6 +114,8 @@ def _check(config: VisionHeadConfig, dim: int, num_heads: int) -> None:
     if config.num_blocks and dim % num_heads:
         message = f"vision_head.num_heads: {num_heads} heads do not divide the width {dim}."
         raise ConfigError(message)
+    if config.cls_weights == "own" and config.dim is None:
+        raise ConfigError("vision_head.cls_weights: own needs `dim`: the projection's width.")
     if not 0 <= config.drop_path < 1:
         raise ConfigError("vision_head.drop_path must be at least 0 and below 1.")
     if config.cls_projection is not None and (config.pooling != "cls" or config.num_blocks):

@@ -3,7 +3,8 @@
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -35,7 +36,9 @@ def read_state_dict(path: str | Path) -> StateDict:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # other pickle protocols
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         message = (
@@ -128,8 +131,7 @@ def rename_in_order(
     """
     values = [(key, value) for key, value in state.items() if not _is_counter(key)]
     names = [key for key in expected if not _is_counter(key)]
-    rest = values[len(names) :]
-    fits = len(values) >= len(names) and all(key.startswith(_CLASSIFIERS) for key, _ in rest)
+    fits = len(values) == len(names) or _is_classifier([value for _, value in values[len(names) :]])
     pairs = list(zip(names, values, strict=False))
     wrong = [
         f"  {key} is {tuple(value.shape)}, {name} is {tuple(expected[name].shape)}"
@@ -204,6 +206,11 @@ def _swiglu_name(key: str) -> str:
     if match := re.fullmatch(r"(blocks\.\d+\.mlp)\.(w12|w3)\.(weight|bias)", key):
         return f"{match[1]}.{'fc1' if match[2] == 'w12' else 'fc2'}.{match[3]}"
     return key
+
+
+def _is_classifier(rest: Sequence[Tensor]) -> bool:
+    """Tell if tensors are the weight and bias of one linear layer."""
+    return len(rest) == 2 and rest[0].ndim == 2 and rest[1].shape == rest[0].shape[:1]
 
 
 def _is_counter(key: str) -> bool:

@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dinotxt.errors import CheckpointError, ConfigError
+from dinotxt.models.config import ModelConfig, Pooling, VisionHeadConfig
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.drop_path import SubsetDraw
+
+
+def with_head(config: ModelConfig, **options: object) -> DinoTxt:
+    head = VisionHeadConfig(**{"num_blocks": 0, **options})  # type: ignore[arg-type]
+    return DinoTxt.from_config(replace(config, vision_head=head)).eval()
+
+
+def test_both_towers_give_features_of_one_width(model_config: ModelConfig) -> None:
+    model = DinoTxt.from_config(model_config).eval()
+    image = model.encode_image(torch.randn(2, 3, 28, 42))
+    text = model.encode_text(torch.tensor([[1, 2, 0], [3, 4, 5]]), torch.tensor([2, 3]))
+    assert image.shape == text.shape == (2, model.embed_dim) == (2, 64)
+    assert model.logit_scale.item() == pytest.approx(2.65926, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "start"), [("cls_avg", 32), ("cls_max", 32), ("avg", 0), ("max", 0), ("cls", 0)]
+)
+def test_dense_text_is_the_part_that_was_aligned_with_patches(
+    model_config: ModelConfig, pooling: Pooling, start: int
+) -> None:
+    model = with_head(model_config, pooling=pooling)
+    features = torch.randn(5, model.embed_dim)
+    assert torch.equal(model.dense_text(features), features[:, start:])
+    patches = model.encode_patches(torch.randn(2, 3, 28, 42))
+    assert patches.shape == (2, 2, 3, model.dense_text(features).shape[1])
+
+
+def test_patches_average_to_the_second_half_of_the_image_feature(
+    model_config: ModelConfig,
+) -> None:
+    model = DinoTxt.from_config(model_config).eval()
+    images = torch.randn(2, 3, 28, 42)
+    patches = model.encode_patches(images).mean(dim=(1, 2))
+    torch.testing.assert_close(model.dense_text(model.encode_image(images)), patches)
+
+
+def test_with_cls_pooling_patches_are_values(model_config: ModelConfig) -> None:
+    images = torch.randn(1, 3, 28, 28)
+    plain = with_head(model_config, pooling="cls")
+    assert torch.equal(plain.encode_patches(images), plain.backbone.values(images).patch_map())
+    blocks = with_head(model_config, pooling="cls", num_blocks=1, num_heads=2)
+    expected = blocks.vision_head.values(blocks.backbone(images)).patch_map()
+    assert torch.equal(blocks.encode_patches(images), expected)
+
+
+def test_a_cls_projection_cannot_be_compared_with_patches(model_config: ModelConfig) -> None:
+    model = with_head(model_config, pooling="cls", cls_projection=64)
+    assert model.encode_image(torch.randn(1, 3, 28, 28)).shape == (1, 64)
+    with pytest.raises(ConfigError, match="cls_projection"):
+        model.dense_text(torch.randn(2, 64))
+
+
+def test_cached_tokens_give_what_pictures_give(model_config: ModelConfig) -> None:
+    model = DinoTxt.from_config(model_config).train()
+    images = torch.randn(4, 3, 28, 28)
+    draw = SubsetDraw(seed=0, step=0, global_batch=4, start=0, size=4)
+    tokens = model.backbone(images)
+    torch.testing.assert_close(
+        model.encode_tokens(tokens, draw=draw), model.encode_image(images, draw=draw)
+    )
+
+
+def test_frozen_backbone_stays_in_eval_after_train(model_config: ModelConfig) -> None:
+    model = DinoTxt.from_config(model_config).train()
+    assert model.vision_head.training
+    assert not any(module.training for module in model.backbone.modules())
+
+
+def test_a_training_step_reaches_every_trainable_parameter_and_no_frozen_one(
+    model_config: ModelConfig,
+) -> None:
+    head = replace(model_config.vision_head, drop_path=0.0)
+    model = DinoTxt.from_config(replace(model_config, vision_head=head)).train()
+    image = model.encode_image(torch.randn(2, 3, 28, 28))
+    text = model.encode_text(torch.tensor([[1, 2], [3, 4]]), torch.tensor([2, 2]))
+    loss = (image @ text.T * model.logit_scale.exp()).square().sum()
+    torch.autograd.backward(loss)
+    for name, value in model.named_parameters():
+        assert (value.grad is None) == name.startswith("backbone.")
+
+
+def test_the_logit_scale_stays_between_one_and_a_hundred(model_config: ModelConfig) -> None:
+    model = DinoTxt.from_config(model_config)
+    for start, end in ((9.0, 4.60517), (-1.0, 0.0), (2.0, 2.0)):
+        torch.nn.init.constant_(model.logit_scale, start)
+        model.clamp_logit_scale()
+        assert model.logit_scale.item() == pytest.approx(end, abs=1e-5)
+
+
+def test_what_is_saved_is_what_trains_and_loads_into_a_model_without_storage(
+    model_config: ModelConfig,
+) -> None:
+    model = DinoTxt.from_config(model_config).eval()
+    state = model.trainable_state_dict()
+    assert set(state) == {name for name, value in model.named_parameters() if value.requires_grad}
+    other = DinoTxt.from_config(model_config, initialize=False).eval()
+    assert other.vision_head.ln_final.weight.is_meta
+    other.load_trainable(state, "file")
+    images = torch.randn(1, 3, 28, 28)
+    assert torch.equal(other.encode_image(images), model.encode_image(images))
+    assert other.logit_scale.requires_grad
+
+
+def test_freezing_a_part_for_inference_does_not_change_what_is_saved(
+    model_config: ModelConfig,
+) -> None:
+    model = DinoTxt.from_config(model_config)
+    before = set(model.trainable_state_dict())
+    model.requires_grad_(False)
+    assert set(model.trainable_state_dict()) == before
+
+
+def test_another_models_state_is_refused_with_every_key(model_config: ModelConfig) -> None:
+    model = DinoTxt.from_config(model_config)
+    state = model.trainable_state_dict()
+    del state["logit_scale"]
+    state["vision_head.ln_final.bias"] = torch.ones(5)
+    with pytest.raises(CheckpointError) as caught:
+        model.load_trainable(state, "file.safetensors")
+    for part in ("file.safetensors", "missing logit_scale", "ln_final.bias is (5,)"):
+        assert part in str(caught.value)
+
+
+def test_a_trained_backbone_is_saved_with_the_rest(model_config: ModelConfig) -> None:
+    backbone = replace(model_config.backbone, frozen=False)
+    model = DinoTxt.from_config(replace(model_config, backbone=backbone))
+    assert any(name.startswith("backbone.module.") for name in model.trainable_state_dict())
+
+
+def test_the_frozen_hash_follows_the_backbone(model_config: ModelConfig) -> None:
+    first, second = (DinoTxt.from_config(model_config) for _ in range(2))
+    assert first.frozen_hash() == second.frozen_hash()
+    backbone = replace(model_config.backbone, options={**model_config.backbone.options, "depth": 1})
+    other = DinoTxt.from_config(replace(model_config, backbone=backbone))
+    assert other.frozen_hash() != first.frozen_hash()

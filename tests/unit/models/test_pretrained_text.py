@@ -1,0 +1,96 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dinotxt.errors import ConfigError
+from dinotxt.models.config import ModelConfig, PretrainedTextConfig
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.pretrained_text import PretrainedTextEncoder
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path: Path = tmp_path_factory.mktemp("bert")
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    transformers.BertModel(config).save_pretrained(path)
+    return str(path)
+
+
+def batch(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randint(1, 50, (count, 12)), torch.randint(1, 13, (count,))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_features_do_not_depend_on_padding_or_company(folder: str, pooling: str) -> None:
+    config = PretrainedTextConfig(name=folder, pooling=pooling)  # type: ignore[arg-type]
+    encoder = PretrainedTextEncoder(config, 16)
+    ids, lengths = batch(100)
+    together = encoder(ids, lengths)
+    assert together.shape == (100, 16)
+    for row in (0, 57, 99):
+        length = int(lengths[row])
+        alone = encoder(ids[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_the_mean_is_over_real_tokens(folder: str) -> None:
+    encoder = PretrainedTextEncoder(PretrainedTextConfig(name=folder), 16)
+    ids = torch.randint(1, 50, (1, 7))
+    tokens = encoder.encoder(input_ids=ids[:, :4]).last_hidden_state
+    expected = encoder.projection(tokens.mean(dim=1))
+    torch.testing.assert_close(encoder(ids, torch.tensor([4])), expected)
+
+
+def test_the_encoder_is_frozen_and_stays_in_eval(folder: str) -> None:
+    encoder = PretrainedTextEncoder(PretrainedTextConfig(name=folder), 16).train()
+    assert not any(module.training for module in encoder.encoder.modules())
+    assert encoder.projection.training
+    trained = {name for name, value in encoder.named_parameters() if value.requires_grad}
+    assert trained == {"projection.weight", "projection.bias"}
+
+
+def test_the_last_layers_can_be_tuned_whole(folder: str) -> None:
+    config = PretrainedTextConfig(name=folder, trainable_layers=1)
+    encoder = PretrainedTextEncoder(config, 16)
+    trained = [name for name, value in encoder.encoder.named_parameters() if value.requires_grad]
+    assert trained
+    assert all(name.startswith("encoder.layer.2.") for name in trained)
+    with pytest.raises(ConfigError, match="only 3 layers"):
+        PretrainedTextEncoder(replace(config, trainable_layers=4), 16)
+
+
+def test_low_rank_updates_are_all_that_is_saved_of_the_encoder(
+    folder: str, model_config: ModelConfig
+) -> None:
+    text = PretrainedTextConfig(name=folder, trainable_layers=2, lora_rank=4)
+    model = DinoTxt.from_config(replace(model_config, text_encoder=text)).eval()
+    names = [name for name in model.trainable_state_dict() if "text_encoder.encoder" in name]
+    assert len(names) == 2 * 6 * 2
+    assert all(name.endswith((".down", ".up")) for name in names)
+    plain = replace(text, trainable_layers=0, lora_rank=0)
+    other = DinoTxt.from_config(replace(model_config, text_encoder=plain)).eval()
+    other.text_encoder.projection.load_state_dict(model.text_encoder.projection.state_dict())
+    ids, lengths = batch()
+    torch.testing.assert_close(model.encode_text(ids, lengths), other.encode_text(ids, lengths))
+
+
+def test_a_projection_with_a_hidden_layer(folder: str) -> None:
+    config = PretrainedTextConfig(name=folder, projection_hidden=64)
+    encoder = PretrainedTextEncoder(config, 16)
+    assert [tuple(value.shape) for value in encoder.projection.parameters()] == [
+        (64, 32),
+        (64,),
+        (16, 64),
+        (16,),
+    ]
+    assert encoder(*batch()).shape == (5, 16)

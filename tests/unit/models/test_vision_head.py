@@ -1,0 +1,156 @@
+from typing import Any
+
+import pytest
+import torch
+
+from dinotxt.errors import ConfigError
+from dinotxt.models.config import VisionHeadConfig
+from dinotxt.models.tokens import Tokens
+from dinotxt.models.vision_head import VisionHead
+
+
+def tokens(dim: int = 64, registers: int = 2) -> Tokens:
+    patches = torch.randn(3, 6, dim)
+    return Tokens(torch.randn(3, dim), torch.randn(3, registers, dim), patches, (2, 3))
+
+
+def head(**options: Any) -> VisionHead:
+    module = VisionHead(VisionHeadConfig(**options), 64).eval()
+    for name, value in module.named_parameters():
+        if name.endswith("gamma"):
+            torch.nn.init.ones_(value)
+    return module
+
+
+def test_without_blocks_tokens_pass_unchanged_and_nothing_trains() -> None:
+    given = tokens()
+    plain = head(num_blocks=0)
+    assert plain(given) is given
+    assert list(plain.parameters()) == []
+
+
+def test_the_pooled_widths_follow_the_pooling() -> None:
+    given = tokens()
+    for pooling, width in (("cls", 64), ("avg", 64), ("max", 64), ("cls_max", 128)):
+        module = head(pooling=pooling, num_blocks=1)
+        assert module.embed_dim == width
+        assert module.pool(module(given)).shape == (3, width)
+
+
+def test_poolings_are_what_their_names_say() -> None:
+    given = tokens()
+    mean, largest = given.patches.mean(dim=1), given.patches.amax(dim=1)
+    expected = {
+        "cls": given.cls,
+        "avg": mean,
+        "max": largest,
+        "cls_avg": torch.cat([given.cls, mean], dim=1),
+        "cls_max": torch.cat([given.cls, largest], dim=1),
+    }
+    for pooling, value in expected.items():
+        assert torch.equal(head(num_blocks=0, pooling=pooling).pool(given), value)
+
+
+def test_registers_take_part_or_are_dropped() -> None:
+    given = tokens()
+    other = Tokens(given.cls, torch.randn(3, 2, 64), given.patches, given.grid)
+    through, dropped = head(num_blocks=1), head(num_blocks=1, registers="dropped")
+    assert not torch.equal(through(given).patches, through(other).patches)
+    assert torch.equal(dropped(given).patches, dropped(other).patches)
+    assert through(given).registers.shape == (3, 2, 64)
+    assert dropped(given).registers.shape == (3, 0, 64)
+
+
+def test_dim_projects_all_tokens_first() -> None:
+    module = head(num_blocks=0, dim=16)
+    given = tokens()
+    result = module(given)
+    assert module.embed_dim == 32
+    assert module.input_projection is not None
+    torch.testing.assert_close(result.cls, module.input_projection(given.cls))
+    torch.testing.assert_close(result.patches, module.input_projection(given.patches))
+
+
+def test_cls_projection_widens_the_cls_token_alone() -> None:
+    module = head(num_blocks=0, pooling="cls", cls_projection=128)
+    given = tokens()
+    assert module.embed_dim == 128
+    assert module.pool(module(given)).shape == (3, 128)
+    assert module(given).patches is given.patches
+
+
+def test_heads_are_one_for_each_64_channels_unless_given() -> None:
+    module = VisionHead(VisionHeadConfig(num_blocks=1), 192)
+    assert module.blocks[0].attn.num_heads == 3  # type: ignore[union-attr]
+
+
+def test_initial_weights_follow_the_released_code() -> None:
+    module = VisionHead(VisionHeadConfig(num_blocks=1), 384)
+    state = module.state_dict()
+    assert state["blocks.0.attn.qkv.weight"].std().item() == pytest.approx(0.02, rel=0.02)
+    assert state["blocks.0.mlp.w1.weight"].abs().max() < 0.11
+    assert not state["blocks.0.mlp.w3.bias"].any()
+    assert torch.equal(state["blocks.0.ls1.gamma"], torch.full((384,), 1e-5))
+    assert "blocks.0.attn.qkv.bias" not in state
+
+
+def test_the_released_head_has_the_published_number_of_parameters() -> None:
+    with torch.device("meta"):
+        module = VisionHead(VisionHeadConfig(), 1024)
+    assert sum(value.numel() for value in module.parameters()) == 25_326_336
+
+
+def test_values_skip_the_last_attention() -> None:
+    given = tokens()
+    module = head(num_blocks=2)
+    values = module.values(given)
+    assert values.patches.shape == given.patches.shape
+    assert not torch.equal(values.patches, module(given).patches)
+    alone = Tokens(given.cls[:1], given.registers[:1], given.patches[:1, :1], (1, 1))
+    longer = Tokens(given.cls[:1], given.registers[:1], given.patches[:1], (2, 3))
+    single = head(num_blocks=1)
+    torch.testing.assert_close(single.values(alone).patches, single.values(longer).patches[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_blocks": -1}, "num_blocks"),
+        ({"num_heads": 5}, "5 heads do not divide the width 64"),
+        ({"drop_path": 1.0}, "drop_path"),
+        ({"cls_projection": 128}, "cls_projection needs"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        head(**options)
+
+
+def test_the_input_norm_comes_before_everything_else() -> None:
+    given = tokens()
+    module = head(num_blocks=0, input_norm="layer")
+    expected = torch.nn.functional.layer_norm(given.patches, (64,))
+    torch.testing.assert_close(module(given).patches, expected)
+
+
+def test_the_cls_token_can_have_its_own_projection() -> None:
+    given = tokens()
+    module = head(num_blocks=0, dim=16, cls_weights="own")
+    result = module(given)
+    assert module.cls_input_projection is not None
+    assert module.input_projection is not None
+    torch.testing.assert_close(result.cls, module.cls_input_projection(given.cls))
+    torch.testing.assert_close(result.patches, module.input_projection(given.patches))
+    with pytest.raises(ConfigError, match="cls_weights"):
+        head(cls_weights="own")
+
+
+def test_local_patch_attention_keeps_patches_apart() -> None:
+    given = tokens()
+    changed = given.patches.clone()
+    changed[:, 0] = torch.randn(3, 64)
+    other = Tokens(given.cls, given.registers, changed, given.grid)
+    module = head(num_blocks=2, patch_attention="local")
+    first, second = module(given), module(other)
+    torch.testing.assert_close(first.patches[:, 1:], second.patches[:, 1:])
+    assert not torch.allclose(first.cls, second.cls)
