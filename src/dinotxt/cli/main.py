@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dinotxt import __version__
-from dinotxt.cli import evaluate
+from dinotxt.cli import curate, evaluate
 from dinotxt.cli.cache import cache
 from dinotxt.cli.classify import classify
 from dinotxt.cli.index import index
@@ -40,6 +40,7 @@ def _root(
 
 app.command("cache")(cache)
 app.command("classify")(classify)
+app.add_typer(curate.app, name="curate")
 app.add_typer(evaluate.app, name="eval")
 app.command("index")(index)
 app.command("search")(search)

@@ -87,13 +87,9 @@ def _scored(
     columns = matrix.T.contiguous()
     size = min(max(_SCORES // len(centroids), _MIN_CHUNK), _MAX_CHUNK)
     buffer = torch.empty(size, len(centroids), device=device)
+    aligned = torch.empty(size, centroids.shape[1], device=device)  # rounding may follow alignment
     for chunk in block.chunks(size):
-        rows = torch.from_numpy(_writable(chunk)).to(device)
+        rows = aligned[: len(chunk)].copy_(torch.from_numpy(chunk))
         scores = torch.addmm(offset, rows, columns, out=buffer[: len(rows)])
         best, labels = scores.max(dim=1)
         yield rows, best, labels
-
-
-def _writable(chunk: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Copy a read-only view of a mapped file: torch warns about those."""
-    return chunk if chunk.flags.writeable else chunk.copy()

@@ -17,7 +17,7 @@ from dinotxt.errors import DataError
 Vectors = NDArray[np.floating[Any]]
 VectorSource = Path | Vectors
 
-_MIN_ROWS = 1 << 14
+_MIN_ROWS = 1 << 12
 _MAX_ROWS = 1 << 22
 _WANTED_BLOCKS = 64
 
@@ -34,7 +34,7 @@ class Part:
         """Return the rows; those of a file are mapped, not read."""
         array: Vectors
         if isinstance(self.source, Path):
-            array = np.load(self.source, mmap_mode="r")
+            array = np.load(self.source, mmap_mode="c")  # torch warns about read-only
         else:
             array = self.source
         return array[self.start : self.stop]
@@ -57,12 +57,12 @@ class Block:
     def __len__(self) -> int:
         return sum(part.stop - part.start for part in self.parts)
 
-    def chunks(self, rows: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the rows as float32 arrays ``[<= rows, D]``, in order."""
+    def chunks(self, rows: int) -> Iterator[Vectors]:
+        """Yield the rows as stored, as arrays ``[<= rows, D]``, in order."""
         for part in self.parts:
             array = part.open()
             for start in range(0, len(array), rows):
-                yield np.asarray(array[start : start + rows], dtype=np.float32)
+                yield array[start : start + rows]
 
     def take(self, rows: NDArray[np.int64]) -> Vectors:
         """Return the rows with these numbers (within the block, ascending), as stored."""
@@ -82,13 +82,13 @@ def blocks_of(sources: Sequence[VectorSource], *, rows: int | None = None) -> li
 
     Args:
         sources: Arrays, or paths of ``.npy`` files.
-        rows: Rows a block; by default about 64 blocks of 16,384 to 4 million rows each.
+        rows: Rows a block; by default about 64 blocks of 4,096 to 4 million rows each.
 
     Raises:
         DataError: If a file is missing or damaged, or the widths differ.
     """
     lengths = [_shape(source) for source in sources]
-    if len({width for _, width in lengths}) > 1:
+    if len({width for length, width in lengths if length}) > 1:
         raise DataError("The vectors do not all have the same width: embed them with one model.")
     total = sum(length for length, _ in lengths)
     step = rows or min(max(-(-total // _WANTED_BLOCKS), _MIN_ROWS), _MAX_ROWS)

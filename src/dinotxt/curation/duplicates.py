@@ -1,0 +1,81 @@
+"""Pairs whose id came before in the pool: the first keeps it, the others are dropped."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinotxt.curation.engine import Engine
+from dinotxt.curation.tables import read_table, write_table
+from dinotxt.files import atomic_path
+
+_PAIRS_A_PART = 8_000_000
+
+
+def drop_duplicates(folder: Path, tables: list[str], num_pairs: int, engine: Engine) -> int:
+    """Rewrite the tables that hold repeated ids; the hash space is searched part by part.
+
+    Args:
+        folder: Holds the tables ``NAME.parquet``.
+        tables: Their names, in order.
+        num_pairs: Pairs in all.
+        engine: Where the parts are searched.
+
+    Returns:
+        How many pairs are left.
+    """
+    rows_left: int = sum(engine.map(partial(_sort_ids, folder=folder), tables))
+    parts = -(-num_pairs // _PAIRS_A_PART) or 1
+    search = partial(_repeated, folder=folder, tables=tuple(tables), parts=parts)
+    repeated: dict[str, set[int]] = {}
+    for found in engine.map(search, range(parts)):
+        for name, row in found:
+            repeated.setdefault(name, set()).add(row)
+    for name, rows in repeated.items():
+        _rewrite(folder / f"{name}.parquet", rows)
+        rows_left -= len(rows)
+    shutil.rmtree(folder / "ids")
+    return rows_left
+
+
+def _sort_ids(name: str, *, folder: Path) -> int:
+    ids = read_table(folder / f"{name}.parquet", ["pair_id"])["pair_id"].to_numpy()
+    order = np.argsort(ids, kind="stable")
+    with atomic_path(_ids_path(folder, name)) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.stack([ids[order], order.astype(np.uint64)]))
+    return len(ids)
+
+
+def _repeated(
+    part: int, *, folder: Path, tables: tuple[str, ...], parts: int
+) -> list[tuple[str, int]]:
+    low = part * (1 << 64) // parts
+    high = (part + 1) * (1 << 64) // parts - 1
+    ids, rows, owners = [], [], []
+    for number, name in enumerate(tables):
+        stored: NDArray[np.uint64] = np.load(_ids_path(folder, name), mmap_mode="r")
+        first = int(np.searchsorted(stored[0], np.uint64(low)))
+        last = int(np.searchsorted(stored[0], np.uint64(high), side="right"))
+        ids.append(stored[0, first:last])
+        rows.append(stored[1, first:last])
+        owners.append(np.full(last - first, number, dtype=np.int32))
+    joined = np.concatenate(ids)
+    order = np.argsort(joined, kind="stable")  # the table that comes first stays first
+    ordered = joined[order]
+    again = order[1:][ordered[1:] == ordered[:-1]]
+    owner, row = np.concatenate(owners)[again], np.concatenate(rows)[again]
+    return [(tables[o], int(r)) for o, r in zip(owner, row, strict=True)]
+
+
+def _rewrite(path: Path, rows: set[int]) -> None:
+    table = read_table(path)
+    keep = np.ones(len(table), dtype=bool)
+    keep[list(rows)] = False
+    kept = table.filter(keep)
+    write_table(path, {name: kept[name] for name in kept.column_names})
+
+
+def _ids_path(folder: Path, name: str) -> Path:
+    return folder / "ids" / f"{name}.npy"

@@ -1,0 +1,200 @@
+"""One level of clusters: k-means, then k-means again on the points nearest to each centroid.
+
+Paper section 3.2; resampling after Vo et al. 2024: it spreads the centroids more evenly over the
+space. A level of more than 8,192 clusters goes through `split` instead.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinotxt.cluster.assignment import nearest
+from dinotxt.cluster.blocks import Block, blocks_of, width_of
+from dinotxt.cluster.kmeans import Lloyd, kmeans
+from dinotxt.curation.arrays import block_path, save_array
+from dinotxt.curation.engine import Engine
+
+MAX_CENTROIDS = 8192  # of one task: 8,192 x 1,024 float64 sums are 64 MiB
+
+_SAVE_SECONDS = 20.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelPlan:
+    """What to cluster, how, and where to put it.
+
+    Attributes:
+        blocks: The vectors, or the centroids of the level below.
+        k: The number of clusters.
+        folder: Gets ``centroids.npy`` and ``labels/block-N.npy`` (int32).
+        seed: The key of the level.
+        lloyd: How long to iterate.
+        resamplings: How often to cluster again.
+        points: Points a cluster then; None takes half the mean size of a cluster.
+    """
+
+    blocks: Sequence[Block]
+    k: int
+    folder: Path
+    seed: tuple[int, ...]
+    lloyd: Lloyd
+    resamplings: int
+    points: int | None
+
+    @property
+    def work(self) -> Path:
+        """The folder of unfinished results."""
+        return self.folder / "work"
+
+    @property
+    def num_points(self) -> int:
+        """The number of vectors."""
+        return sum(len(block) for block in self.blocks)
+
+
+class FileCheckpoint:
+    """The state of k-means in a file, written at most every 20 seconds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last = time.monotonic()
+
+    def load(self) -> tuple[int, float, NDArray[np.float32]] | None:
+        """Return (iterations done, inertia, centroids), or None at the start."""
+        if not self._path.exists():
+            return None
+        stored: NDArray[np.float64] = np.load(self._path)
+        return int(stored[0, 0]), float(stored[0, 1]), stored[1:].astype(np.float32)
+
+    def save(self, iteration: int, inertia: float, centroids: NDArray[np.float32]) -> None:
+        """Keep the state if the last one is old."""
+        if time.monotonic() - self._last < _SAVE_SECONDS:
+            return
+        head = np.zeros((1, max(centroids.shape[1], 2)))
+        head[0, :2] = iteration, inertia
+        body = np.zeros((len(centroids), head.shape[1]))
+        body[:, : centroids.shape[1]] = centroids
+        save_array(self._path, np.concatenate([head, body]))
+        self._last = time.monotonic()
+
+
+def direct_level(plan: LevelPlan, engine: Engine) -> None:
+    """Cluster a level of at most 8,192 clusters and label all of its points."""
+    centroids = _centroids(plan, engine)
+    assign = partial(_write_labels, centroids=centroids, folder=plan.folder / "labels")
+    for _ in engine.map(partial(assign, device=plan.lloyd.device), plan.blocks):
+        pass
+    save_array(plan.folder / "centroids.npy", centroids)
+
+
+def run_kmeans(
+    plan: LevelPlan, blocks: Sequence[Block], k: int, number: int, engine: Engine
+) -> NDArray[np.float32]:
+    """Run k-means number ``number`` of a level, or return what it gave before."""
+    path = plan.work / f"centroids-{number}.npy"
+    if path.exists():
+        stored: NDArray[np.float32] = np.load(path)
+        return stored
+    result = kmeans(
+        blocks,
+        k,
+        seed=(*plan.seed, number),
+        lloyd=plan.lloyd,
+        mapper=engine.map,
+        checkpoint=FileCheckpoint(plan.work / f"checkpoint-{number}.npy"),
+    )
+    _log.info("k=%d run %d: %d iterations", k, number, result.num_iterations)
+    save_array(path, result.centroids)
+    return result.centroids
+
+
+def _centroids(plan: LevelPlan, engine: Engine) -> NDArray[np.float32]:
+    centroids = run_kmeans(plan, plan.blocks, plan.k, 0, engine)
+    points = plan.points or plan.num_points // (2 * plan.k)
+    if points <= 1:
+        return centroids
+    for number in range(1, plan.resamplings + 1):
+        if (plan.work / f"centroids-{number}.npy").exists():
+            centroids = np.load(plan.work / f"centroids-{number}.npy")
+            continue
+        rows = _closest_rows(plan, centroids, points, engine)
+        if len(rows) < plan.k:  # identical points: nothing to choose from
+            break
+        sample = plan.work / f"sample-{number}.npy"
+        _gather(plan.blocks, rows, sample)
+        centroids = run_kmeans(plan, blocks_of([sample]), plan.k, number, engine)
+        sample.unlink()
+    return centroids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranked:
+    """Rows with their cluster and distance, the closest of each cluster first."""
+
+    labels: NDArray[np.int32]
+    distances: NDArray[np.float32]
+    rows: NDArray[np.int64]
+
+    def closest(self, points: int) -> "_Ranked":
+        """Keep the first few rows of each cluster."""
+        order = np.lexsort((self.rows, self.distances, self.labels))
+        labels = self.labels[order]
+        rank = np.arange(len(order)) - np.searchsorted(labels, labels)
+        kept = order[rank < points]
+        return _Ranked(self.labels[kept], self.distances[kept], self.rows[kept])
+
+    def joined(self, other: "_Ranked") -> "_Ranked":
+        """Return the rows of both."""
+        return _Ranked(
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.distances, other.distances]),
+            np.concatenate([self.rows, other.rows]),
+        )
+
+
+def _closest_rows(
+    plan: LevelPlan, centroids: NDArray[np.float32], points: int, engine: Engine
+) -> NDArray[np.int64]:
+    """Return the rows of the points closest to each centroid, ascending."""
+    rank = partial(_rank_block, centroids=centroids, points=points, device=plan.lloyd.device)
+    best: _Ranked | None = None
+    for ranked in engine.map(rank, plan.blocks):
+        best = ranked if best is None else best.joined(ranked).closest(points)
+    assert best is not None
+    return np.sort(best.rows)
+
+
+def _rank_block(
+    block: Block, *, centroids: NDArray[np.float32], points: int, device: str
+) -> _Ranked:
+    found = nearest(block, centroids=centroids, device=device)
+    rows = np.arange(block.start, block.start + len(block), dtype=np.int64)
+    return _Ranked(found.labels, found.distances, rows).closest(points)
+
+
+def _gather(blocks: Sequence[Block], rows: NDArray[np.int64], path: Path) -> None:
+    """Write chosen rows to a file, block by block."""
+    dtype = blocks[0].parts[0].open().dtype
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(rows), width_of(blocks))
+    target = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    for block in blocks:
+        low, high = np.searchsorted(rows, (block.start, block.start + len(block)))
+        if high > low:
+            target[low:high] = block.take(rows[low:high] - block.start)
+    target.flush()
+
+
+def _write_labels(
+    block: Block, *, centroids: NDArray[np.float32], folder: Path, device: str
+) -> None:
+    path = block_path(folder, block.index)
+    if not path.exists():
+        save_array(path, nearest(block, centroids=centroids, device=device).labels)

@@ -1,0 +1,127 @@
+"""The report as Markdown and as one HTML page without outside files."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dinotxt.curation.examples import Example
+
+_ROW, _LABEL, _BAR = 18, 190, 420
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem }
+table { border-collapse: collapse } th, td { border-bottom: 1px solid #ccc; padding: .25rem .75rem }
+td:nth-child(2), td:nth-child(3) { text-align: right }
+.pairs { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; width: 160px }
+figure img { width: 160px } figcaption { font-size: 13px } .warning { color: #a00 }
+"""
+
+
+def to_markdown(content: Mapping[str, Any]) -> str:
+    """Return the report as Markdown."""
+    lines = ["# Curation report", "", *_warning(content), *_summary(content), ""]
+    lines += ["| stage | in | out | left out |", "|---|---:|---:|---|"]
+    for name, n_in, n_out, reasons in _stage_rows(content):
+        lines.append(f"| {name} | {n_in:,} | {n_out:,} | {reasons} |")
+    for title, head in content["heads"].items():
+        lines += ["", f"## Most frequent {title}", "", f"| {title} | before | after |"]
+        lines.append("|---|---:|---:|")
+        lines += [f"| {_label(row)} | {row['before']:,} | {row['after']:,} |" for row in head[:20]]
+    for kind, examples in content["examples"].items():
+        lines += ["", f"## Examples: {kind}", ""]
+        lines += [
+            f"- {_one_line(example['caption'])} ({example['key']}; text "
+            f"{example['keep_text']:.3f}, image {example['keep_image']:.3f})"
+            for example in examples
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(content: Mapping[str, Any], examples: Mapping[str, Sequence[Example]]) -> str:
+    """Return the report as a page with bars and thumbnails."""
+    parts = ["<!doctype html><html lang=en><meta charset=utf-8><title>Curation report</title>"]
+    parts.append(f"<style>{_STYLE}</style><h1>Curation report</h1>")
+    parts += [f"<p class=warning>{html.escape(line)}</p>" for line in _warning(content) if line]
+    parts += [f"<p>{html.escape(line)}</p>" for line in _summary(content)]
+    parts.append("<table><tr><th>stage<th>in<th>out<th>left out</tr>")
+    for name, n_in, n_out, reasons in _stage_rows(content):
+        parts.append(f"<tr><td>{name}<td>{n_in:,}<td>{n_out:,}<td>{html.escape(reasons)}</tr>")
+    parts.append("</table>")
+    for title, head in content["heads"].items():
+        parts.append(f"<h2>Most frequent {title}, before (grey) and after</h2>{_bars(head[:30])}")
+    for kind, found in examples.items():
+        parts.append(f"<h2>Examples: {html.escape(kind)}</h2><div class=pairs>")
+        parts += [_figure(example) for example in found]
+        parts.append("</div>")
+    return "\n".join(parts) + "\n</html>\n"
+
+
+def _warning(content: Mapping[str, Any]) -> list[str]:
+    if content["complete"]:
+        return []
+    names = [skip["path"] for stage in content["stages"] for skip in stage["skipped"]]
+    shown = ", ".join(names[:10]) + (" and others" if len(names) > 10 else "")
+    return [f"Incomplete: some of the input is missing or damaged ({shown}).", ""]
+
+
+def _summary(content: Mapping[str, Any]) -> list[str]:
+    draw, rates, joint = content["draw"], content["keep_rates"], content["joint"]
+    return [
+        f"Epoch {draw['epoch']} (seed {content['seed']}, mode {content['mode']}) keeps "
+        f"{draw['kept']:,} of {draw['n_in']:,} pairs ({rates['kept']:.1%}): text keeps "
+        f"{draw['kept_text']:,} ({rates['text']:.1%}), image {draw['kept_image']:,} "
+        f"({rates['image']:.1%}).",
+        f"Both balances keep {joint['expected_both']:,.0f} pairs on average; independent ones "
+        f"would keep {joint['if_independent']:,.0f} (ratio {joint['ratio']:.3f}, correlation of "
+        f"the two probabilities {joint['correlation']:+.3f}).",
+    ]
+
+
+def _stage_rows(content: Mapping[str, Any]) -> list[tuple[str, int, int, str]]:
+    return [
+        (
+            stage["stage"],
+            stage["n_in"],
+            stage["n_out"],
+            "; ".join(f"{reason}: {count:,}" for reason, count in stage["reasons"].items()),
+        )
+        for stage in content["stages"]
+    ]
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    return str(row.get("entry", row.get("cluster"))).replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    short = " ".join(text.split())
+    return short if len(short) <= 120 else short[:117] + "..."
+
+
+def _bars(head: Sequence[Mapping[str, Any]]) -> str:
+    """Return two bars a row as SVG: before in grey, after on top of it."""
+    most = max((row["before"] for row in head), default=1)
+    shapes = []
+    for index, row in enumerate(head):
+        y = index * _ROW
+        for key, color in (("before", "#ccc"), ("after", "#2b7")):
+            width = _BAR * row[key] / most
+            shapes.append(
+                f'<rect x="{_LABEL}" y="{y + 2}" height="{_ROW - 4}" width="{width:.1f}" '
+                f'fill="{color}"/>'
+            )
+        label = html.escape(_label(row)[:26])
+        text = (
+            f'<text x="{_LABEL - 6}" y="{y + 13}" font-size="12" text-anchor="end">{label}</text>'
+        )
+        shapes.append(text)
+    size = f'width="{_LABEL + _BAR}" height="{len(head) * _ROW}"'
+    return f'<svg {size} xmlns="http://www.w3.org/2000/svg">{"".join(shapes)}</svg>'
+
+
+def _figure(example: Example) -> str:
+    picture = example.thumbnail()
+    image = f'<img src="{picture}" alt="">' if picture else "<em>no picture</em>"
+    return (
+        f"<figure>{image}<figcaption>{html.escape(_one_line(example.caption))}<br>"
+        f"text {example.keep_text:.3f}, image {example.keep_image:.3f}</figcaption></figure>"
+    )

@@ -1,0 +1,178 @@
+"""The stages of a curation in their order; a stage that is done is not done again."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+from dinotxt.config import dump_yaml
+from dinotxt.curation.config import CurationConfig
+from dinotxt.curation.engine import Engine, open_engine
+from dinotxt.curation.joint import draw_epoch, join_probabilities
+from dinotxt.curation.metadata import build_metadata, needs_captions
+from dinotxt.curation.pool import collect_pairs
+from dinotxt.curation.stage import StageReport
+from dinotxt.curation.text import balance_captions, match_captions
+from dinotxt.errors import DataError
+from dinotxt.files import atomic_path
+
+Verb = Literal["metadata", "match", "balance", "embed", "cluster", "draw", "run"]
+Progress = Callable[[str, int, int], None]
+
+
+def curate(
+    config: CurationConfig, verb: Verb, *, epoch: int = 0, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Do one step of a curation, and the steps that it needs and that are not done.
+
+    Args:
+        config: The curation.
+        verb: The step; ``run`` does all and writes the report.
+        epoch: The epoch that ``draw`` and ``run`` draw.
+        progress: Called with (stage, tasks done, tasks in all).
+
+    Returns:
+        The JSON of the verb: ``stage, n_in, n_out, reasons, files, complete, skipped``; for
+        ``draw`` also ``epoch, kept_text, kept_image, kept``; for ``run`` also ``stages``.
+
+    Raises:
+        DinotxtError: If an input cannot be used or is not what the output was made from.
+    """
+    config.output.mkdir(parents=True, exist_ok=True)
+    with atomic_path(config.output / "config.yaml") as temporary:
+        temporary.write_text(dump_yaml(config), "utf-8")
+    with open_engine(config.engine, config.workers, config.address) as engine:
+        pipeline = Pipeline(config, _Watched(engine, progress))
+        if verb == "draw":
+            result = pipeline.draw(epoch)
+        elif verb == "run":
+            result = pipeline.run(epoch)
+        else:
+            result = getattr(pipeline, verb)().to_dict()
+    result["files"] = [str(config.output / file) for file in result["files"]]
+    return result
+
+
+class Pipeline:
+    """The stages, each after those that it needs.
+
+    Args:
+        config: The curation.
+        engine: Where the work is done.
+    """
+
+    def __init__(self, config: CurationConfig, engine: "_Watched") -> None:
+        self._config = config
+        self._engine = engine
+        self._done: dict[str, StageReport] = {}
+
+    def metadata(self) -> StageReport:
+        """Build the list of entries."""
+        if needs_captions(self._config.metadata):
+            self._pairs()
+        return self._once("metadata", build_metadata)
+
+    def match(self) -> StageReport:
+        """Match the captions."""
+        self._pairs()
+        self.metadata()
+        return self._once("match", match_captions)
+
+    def balance(self) -> StageReport:
+        """Balance the captions."""
+        self.match()
+        return self._once("balance", balance_captions)
+
+    def embed(self) -> StageReport:
+        """Embed the pictures."""
+        from dinotxt.curation.embedding import embed_pictures
+
+        self._check_sizes(self._pairs())
+        return self._once("embed", embed_pictures)
+
+    def cluster(self) -> StageReport:
+        """Cluster the pictures and balance them by their clusters."""
+        from dinotxt.curation.hierarchy import cluster_pictures
+        from dinotxt.curation.images import balance_pictures
+
+        self.embed()
+        clusters = self._once("cluster", cluster_pictures)
+        balanced = self._once("image", balance_pictures)
+        return replace(
+            balanced,
+            stage="cluster",
+            files=(*clusters.files, *balanced.files),
+            details={**clusters.details, **balanced.details},
+        )
+
+    def draw(self, epoch: int) -> dict[str, Any]:
+        """Draw an epoch."""
+        pairs = self._pairs()
+        if self._config.draw.mode in ("text", "both"):
+            self.balance()
+        if self._config.draw.mode in ("image", "both"):
+            self.cluster()
+        self._once("keep", join_probabilities)
+        self._engine.stage = "draw"
+        drawn = draw_epoch(self._config, self._engine, epoch=epoch)
+        return {**drawn, "skipped": pairs.to_dict()["skipped"]}
+
+    def run(self, epoch: int) -> dict[str, Any]:
+        """Do all stages, draw an epoch and write the report."""
+        from dinotxt.curation.report import write_report
+
+        drawn = self.draw(epoch)
+        self._engine.stage = "report"
+        files = write_report(self._config, drawn)
+        stages = [report.to_dict() for report in self._done.values()]
+        pool = self._done["pairs"]
+        reasons = dict(sorted([*pool.reasons.items(), *drawn["reasons"].items()]))
+        return {
+            **drawn,
+            "stage": "run",
+            "n_in": pool.n_in,
+            "reasons": reasons,
+            "files": [*drawn["files"], *files],
+            "stages": stages,
+        }
+
+    def _pairs(self) -> StageReport:
+        return self._once("pairs", collect_pairs)
+
+    def _once(
+        self, name: str, stage: Callable[[CurationConfig, Engine], StageReport]
+    ) -> StageReport:
+        if name not in self._done:
+            self._engine.stage = name
+            self._done[name] = stage(self._config, self._engine)
+        return self._done[name]
+
+    def _check_sizes(self, pairs: StageReport) -> None:
+        """Refuse what cannot work before the pictures are embedded."""
+        settings = self._config.image
+        pictures = int(pairs.details["num_pictures"])
+        if settings.levels[0] > pictures:
+            raise DataError(
+                f"{pictures} pictures cannot make {settings.levels[0]} clusters: "
+                f"set image.levels to at most {pictures}."
+            )
+        if settings.target > max(pairs.n_out, 1):
+            raise DataError(
+                f"image.target is {settings.target:g}, but the pool has {pairs.n_out} pairs: "
+                "give a smaller number, or a share such as 0.65."
+            )
+
+
+class _Watched:
+    """An engine that reports progress."""
+
+    def __init__(self, engine: Engine, progress: Progress | None) -> None:
+        self._engine = engine
+        self._progress = progress
+        self.stage = ""
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        listed = items if isinstance(items, Collection) else list(items)
+        for done, result in enumerate(self._engine.map(function, listed), 1):
+            if self._progress:
+                self._progress(self.stage, done, len(listed))
+            yield result
