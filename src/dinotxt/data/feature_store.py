@@ -7,7 +7,7 @@ training on a cache needs neither pictures nor backbone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ FORMAT = "dinotxt-features-1"
 MANIFEST = "manifest.json"
 _POOLED = ("cls", "avg", "max")
 _HEADER_BYTES = 128
+_MAX_MAPPED = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,8 @@ class FeatureStore:
         self.skipped = tuple(Skip(**entry) for entry in manifest["skipped"])
         self._counts = [int(count) for count in manifest["shards"]]
         self._ends = np.cumsum([0, *self._counts])
-        self._maps: dict[int, NDArray[np.float16]] = {}
+        # Each map holds a file open, and a process may hold about a thousand.
+        self._shard = lru_cache(maxsize=_MAX_MAPPED)(self._map_shard)
 
     @classmethod
     def open(cls, path: str | Path) -> "FeatureStore":
@@ -201,11 +203,8 @@ class FeatureStore:
             if values.size and not (values.min() >= 0 and values.max() < limit):
                 raise IndexError(f"{self.path} has {limit} {what}s: there is no {values.max()}.")
 
-    def _shard(self, number: int) -> NDArray[np.float16]:
-        if number not in self._maps:
-            mapped = np.load(shard_path(self.path, number), mmap_mode="r")
-            self._maps[number] = np.asarray(mapped)
-        return self._maps[number]
+    def _map_shard(self, number: int) -> NDArray[np.float16]:
+        return np.asarray(np.load(shard_path(self.path, number), mmap_mode="r"))
 
     def _split(self, rows: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         if self.spec.tokens == "pooled":

@@ -116,6 +116,19 @@ def test_store_survives_pickling_and_is_read_by_other_processes(tmp_path: Path) 
     np.testing.assert_array_equal(found["cls"], features[[3, 7], 0, 0].astype(np.float32))
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts maps as Linux does")
+def test_shards_beyond_the_limit_of_open_files_are_read_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinotxt.data.feature_store._MAX_MAPPED", 2)
+    features = _write(tmp_path, _spec())
+    store = FeatureStore.open(tmp_path)
+    for _ in range(2):
+        np.testing.assert_array_equal(store.tokens(range(NUM))["cls"], features[:, 0, 0])
+    mapped = Path("/proc/self/maps").read_text().count(str(tmp_path))
+    assert mapped <= 2
+
+
 def test_spec_survives_json() -> None:
     spec = _spec()
     assert StoreSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec

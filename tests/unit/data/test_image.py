@@ -1,3 +1,4 @@
+import contextlib
 import io
 import struct
 import zlib
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dinotxt.data.image import (
@@ -248,3 +251,21 @@ def test_open_each_reports_the_bad_ones_and_goes_on(tmp_path: Path, make_image: 
 def test_sources_have_names() -> None:
     assert source_name(np.zeros((2, 3), np.uint8)) == "<array uint8 [2, 3]>"
     assert source_name(Image.new("L", (1, 1))) == "<L image>"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    kind=st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]),
+    changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 2000),
+)
+def test_any_damage_is_a_data_error_or_a_picture(
+    make_image: MakeImage, kind: str, changes: list[tuple[int, int]], cut: int
+) -> None:
+    content = bytearray(make_image(kind=kind))
+    for place, value in changes:
+        content[place % len(content)] = value
+    with contextlib.suppress(DataError):
+        image = open_image(bytes(content[: len(content) - cut % 40]))
+        assert image.mode == "RGB"
