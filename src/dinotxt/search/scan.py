@@ -68,7 +68,7 @@ def _walk(root: str, on_skip: Callable[[Skip], None]) -> Iterator[Entry]:
         try:
             if entry.is_dir():
                 levels.append(iter(_children(entry.path, path, visited, on_skip)))
-            elif Path(entry.name).suffix.lower() in EXTENSIONS:
+            elif _is_picture(entry.name):
                 stat = entry.stat()
                 if entry.is_file():
                     yield Entry(path, stat.st_size, stat.st_mtime_ns)
@@ -93,6 +93,11 @@ def _children(
     visited.add(identity)
     prefix = f"{path}/" if path else ""
     return [(prefix + c.name, c) for c in sorted(children, key=lambda child: child.name)]
+
+
+def _is_picture(name: str) -> bool:
+    _, dot, ending = name.rpartition(".")  # faster than Path.suffix, a million times
+    return dot + ending.lower() in EXTENSIONS
 
 
 def _reason(error: OSError) -> str:

@@ -360,3 +360,49 @@ def test_a_name_that_is_not_utf8_is_indexed(album: Path, make_encoder: MakeEncod
 def test_the_index_imports_no_torch() -> None:
     code = "import dinotxt.search.index, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_file_above_the_limit_is_skipped_without_reading_it(
+    album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = album / "large.jpg"
+    with large.open("wb") as stream:
+        stream.truncate((1 << 27) + 1)
+    for _ in range(2):
+        index = ImageIndex.build(make_encoder(), album, album.parent / "index")
+        assert len(index) == 4
+        assert index.skipped[0].path == str(large)
+        assert "raise Limits.max_bytes" in index.skipped[0].reason
+        monkeypatch.setattr("dinotxt.search.update.sha256_file", pytest.fail)
+
+
+def test_a_touched_picture_that_the_disk_refuses_keeps_its_vector(
+    album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    ImageIndex.build(make_encoder(), album, album.parent / "index")
+    os.utime(album / "0" / "red.png", ns=(1, 1))
+    monkeypatch.setattr("dinotxt.search.update.sha256_file", fail)
+    skipped: list[Skip] = []
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index", on_skip=skipped.append)
+    assert index.changes == (0, 0, 0)
+    assert "red" in names(index, "red")
+    assert [Path(skip.path).name for skip in skipped] == ["red.png"]
+
+
+def test_many_pieces_do_not_need_many_open_files(
+    album: Path,
+    make_encoder: MakeEncoder,
+    make_picture: MakePicture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(index_module, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("dinotxt.search.table._MOST_OPEN", 2)
+    for number in range(5):
+        make_picture(f"1/{number}.png")
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index", batch_size=1)
+    assert len(index) == 9
+    hit = index.search(image=album / "1" / "3.png", k=1)[0]
+    assert hit.path == str(album / "1" / "3.png")

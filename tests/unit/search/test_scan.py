@@ -19,7 +19,7 @@ def paths(folder: Path) -> list[str]:
 
 
 def test_pictures_of_every_depth_are_found_by_extension(tmp_path: Path) -> None:
-    fill(tmp_path, "b.JPG", "a/c.png", "a/b/d.webp", "notes.txt", "a/film.mp4", "noending")
+    fill(tmp_path, "b.JPG", "a/c.png", "a/b/d.webp", "notes.txt", "a/film.mp4", "jpg")
     assert paths(tmp_path) == ["a/b/d.webp", "a/c.png", "b.JPG"]
 
 

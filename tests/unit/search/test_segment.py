@@ -60,3 +60,10 @@ def test_removing_a_segment_leaves_nothing(tmp_path: Path) -> None:
     remove_segment(tmp_path, "s")
     remove_segment(tmp_path, "s")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_line_is_named_as_damage(tmp_path: Path) -> None:
+    write_segment(tmp_path, "s", [VECTORS], [RECORDS[0], RECORDS[2]], 4)
+    (tmp_path / "s.jsonl").write_text('{"path": "a.jpg"}\nnonsense\n')
+    with pytest.raises(DataError, match="is damaged"):
+        list(Segment(tmp_path, "s").records())
