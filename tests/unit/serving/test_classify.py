@@ -15,7 +15,7 @@ def test_the_best_label_comes_first(client: TestClient, pictures: dict[str, Path
     )
     assert answer.status_code == 200
     labels = answer.json()["labels"]
-    assert [label["label"] for label in labels][0] == "green"
+    assert labels[0]["label"] == "green"
     assert sum(label["probability"] for label in labels) == pytest.approx(1)
 
 
