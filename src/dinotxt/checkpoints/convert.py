@@ -41,7 +41,7 @@ def from_meta(weights: meta.MetaWeights, folder: str | Path) -> None:
 
 
 def to_meta(
-    folder: str | Path, out: str | Path, *, layout: Layout = "dinov2", suffix: str = ".pth"
+    folder: str | Path, out: str | Path, *, layout: Layout = "dinov2", suffix: str = "pth"
 ) -> list[Path]:
     """Write a model folder's head and text encoder in one of Meta's layouts.
 
@@ -49,7 +49,7 @@ def to_meta(
         folder: The model folder.
         out: The folder for the files.
         layout: ``dinov2``: two files, without the logit scale; ``dinov3``: one file with it.
-        suffix: ``.pth`` or ``.safetensors``.
+        suffix: ``pth`` or ``safetensors``.
 
     Returns:
         The files that were written.
@@ -66,7 +66,7 @@ def to_meta(
         parts = {"vision_head": head, "text_encoder": text}
     paths = []
     for name, tensors in parts.items():
-        path = Path(out) / f"{name}{suffix}"
+        path = Path(out) / f"{name}.{suffix}"
         _write(tensors, path)
         paths.append(path)
     return paths

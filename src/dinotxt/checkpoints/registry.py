@@ -11,7 +11,7 @@ from typing import Any
 from dinotxt.checkpoints import meta
 from dinotxt.checkpoints.format import LoadedModel, load_model
 from dinotxt.checkpoints.hub import Progress, fetch, file_hash
-from dinotxt.checkpoints.sources import build_tokenizer
+from dinotxt.checkpoints.sources import WHEELS, build_tokenizer, wheel_files
 from dinotxt.data.transform import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 
@@ -109,6 +109,22 @@ def find_folder(name: str) -> Path | None:
         raise CheckpointError(f"{path} is no model: it has neither config.json nor model/.")
     message = f"{name!r} is neither a folder nor a known model: choose from {', '.join(MODELS)}."
     raise ConfigError(message)
+
+
+def fetch_named(name: str, *, progress: Progress | None = None) -> list[Path]:
+    """Bring all files of a named model to this machine and return them.
+
+    Raises:
+        ConfigError: If the name is unknown.
+        CheckpointError: If a file cannot be had or has another hash than is known.
+        BackendError: If the wheels of the lite model are not installed.
+    """
+    if name not in MODELS:
+        raise ConfigError(f"{name!r} is not known: choose from {', '.join(MODELS)}.")
+    if name == "lite":
+        wheels = [file for wheel in WHEELS for file in wheel_files(wheel)]
+        return wheels + sorted(path for path in _lite_folder().iterdir() if path.is_file())
+    return list(fetch_files(name, progress=progress).values())
 
 
 def fetch_files(name: str, *, progress: Progress | None = None) -> dict[str, Path]:

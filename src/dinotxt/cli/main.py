@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dinotxt import __version__
-from dinotxt.cli import curate, evaluate
+from dinotxt.cli import curate, evaluate, models
 from dinotxt.cli.cache import cache
 from dinotxt.cli.classify import classify
 from dinotxt.cli.index import index
@@ -43,6 +43,7 @@ app.command("classify")(classify)
 app.add_typer(curate.app, name="curate")
 app.add_typer(evaluate.app, name="eval")
 app.command("index")(index)
+app.add_typer(models.app, name="models")
 app.command("search")(search)
 app.command("segment")(segment)
 app.command("serve")(serve)

@@ -1,0 +1,140 @@
+"""``dinotxt models``: list, describe, fetch and convert models."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from dinotxt.cli import options
+from dinotxt.cli.session import session
+from dinotxt.errors import ConfigError
+
+app = typer.Typer(help="List, describe, fetch and convert models.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A named model, or a run or model folder.")]
+File = Annotated[str | None, typer.Option(metavar="FILE|URL", help="One of Meta's files.")]
+Heads = Annotated[int | None, typer.Option(min=1, help="Attention heads (default: width / 64).")]
+
+
+@app.command("list")
+def list_(*, json_path: options.Json = None, quiet: options.Quiet = False) -> None:
+    """List the models that are known by name."""
+    from dinotxt.checkpoints.description import list_models
+
+    with session("models list", json_path, quiet) as current:
+        models = list_models()
+        columns = ("name", "backbone", "text_encoder", "source", "available")
+        table = Table(*columns)
+        for model in models:
+            cells = (model[key] for key in columns[:-1])
+            table.add_row(*cells, "yes" if model["available"] else "no")
+        current.console.print(table)
+        current.finish({"models": models})
+
+
+@app.command()
+def info(*, name: Name, json_path: options.Json = None, quiet: options.Quiet = False) -> None:
+    """Describe a model without building it."""
+    from dinotxt.checkpoints.description import describe
+
+    with session("models info", json_path, quiet) as current:
+        content = describe(name)
+        table = Table("key", "value")
+        for key, value in content.items():
+            table.add_row(key, str(value))
+        current.console.print(table)
+        current.finish(content)
+
+
+@app.command()
+def fetch(
+    *,
+    source: Annotated[
+        str, typer.Argument(metavar="NAME|URL", help="A named model, or the URL of a file.")
+    ],
+    sha256: Annotated[str | None, typer.Option(help="The hash that the file must have.")] = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Bring a model's files to this machine and check their hashes."""
+    from dinotxt.checkpoints.hub import fetch as fetch_file
+    from dinotxt.checkpoints.hub import file_hash
+    from dinotxt.checkpoints.registry import fetch_named
+
+    with session("models fetch", json_path, quiet) as current:
+        with current.progress("bytes") as report:
+            if "://" in source or Path(source).is_file():
+                paths = [fetch_file(source, sha256=sha256, progress=report)]
+            elif sha256 is not None:
+                raise ConfigError("--sha256 belongs to one file: give its URL or path.")
+            else:
+                paths = fetch_named(source, progress=report)
+        files = [{"path": str(path), "sha256": file_hash(path)} for path in paths]
+        for file in files:
+            current.console.print(f"{file['sha256']}  {file['path']}", soft_wrap=True)
+        current.finish({"files": files})
+
+
+@app.command()
+def convert(
+    *,
+    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where the files go.")],
+    backbone: File = None,
+    vision_head: File = None,
+    text_encoder: File = None,
+    vision_head_and_text_encoder: File = None,
+    vision_num_heads: Heads = None,
+    text_num_heads: Heads = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model folder to write as Meta's files.")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option("--to", metavar="dinov2|dinov3", help="Whose layout, with --model.")
+    ] = "dinov2",
+    suffix: Annotated[
+        str, typer.Option("--format", metavar="pth|safetensors", help="Of Meta's files.")
+    ] = "pth",
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Turn Meta's files into a model folder, or (with --model) a folder into Meta's files."""
+    with session("models convert", json_path, quiet) as current:
+        if model is not None:
+            files = _to_meta(model, out, layout, suffix)
+        elif backbone is not None:
+            arguments: dict[str, Any] = {
+                "backbone": backbone,
+                "vision_head": vision_head,
+                "text_encoder": text_encoder,
+                "vision_head_and_text_encoder": vision_head_and_text_encoder,
+                "vision_num_heads": vision_num_heads,
+                "text_num_heads": text_num_heads,
+            }
+            files = _from_meta(out, arguments)
+        else:
+            raise ConfigError("Give --backbone and Meta's other files, or --model with a folder.")
+        for path in files:
+            current.console.print(path, soft_wrap=True)
+        current.finish({"files": files})
+
+
+def _from_meta(out: str, arguments: dict[str, Any]) -> list[str]:
+    from dinotxt.checkpoints import meta
+    from dinotxt.checkpoints.convert import from_meta
+
+    from_meta(meta.read(**arguments), out)
+    return sorted(str(path) for path in Path(out).iterdir() if path.is_file())
+
+
+def _to_meta(model: str, out: str, layout: str, suffix: str) -> list[str]:
+    from dinotxt.checkpoints.convert import to_meta
+    from dinotxt.checkpoints.registry import find_folder
+
+    folder = find_folder(model)
+    if folder is None:
+        raise ConfigError(f"{model} is Meta's own already: use its files as they are.")
+    if layout not in {"dinov2", "dinov3"} or suffix not in {"pth", "safetensors"}:
+        raise ConfigError("--to is dinov2 or dinov3; --format is pth or safetensors.")
+    paths = to_meta(folder, out, layout="dinov3" if layout == "dinov3" else "dinov2", suffix=suffix)
+    return [str(path) for path in paths]
