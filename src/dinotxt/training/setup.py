@@ -15,6 +15,7 @@ from dinotxt.data.sampler import EpochSampler
 from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.data.view import RandomView
 from dinotxt.errors import ConfigError, DataError
+from dinotxt.files import read_json
 from dinotxt.models.backbone import Backbone
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.results.skip import Skip
@@ -27,7 +28,6 @@ from dinotxt.training.vision import CachedTokens, Pictures
 
 OnSkip = Callable[[Skip], None]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_UNKNOWN = (0.5, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,29 @@ class RunData:
 
 
 def transform_config(config: DataConfig, backbone: Backbone) -> TransformConfig:
-    """Return the transform of a run: the backbone's own mean and deviation unless stated."""
-    own = getattr(backbone.module, "pretrained_cfg", None) or {}
+    """Return the transform of a run: the backbone's own mean and deviation unless stated.
+
+    They stand in timm's configuration of the model or in a Hugging Face folder; else ImageNet's
+    are taken for three channels and 0.5 and 0.25 for others.
+    """
     channels = backbone.config.in_channels
-    mean, std = _IMAGENET if channels == 3 else (((x,) * channels) for x in _UNKNOWN)
-    if len(own.get("mean", ())) == channels:
-        mean, std = tuple(own["mean"]), tuple(own["std"])
+    mean, std = _IMAGENET if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
+    own = _published(backbone)
+    if len(own[0]) == len(own[1]) == channels:
+        mean, std = own
     return config.transform(mean, std)
+
+
+def _published(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and deviation that come with a backbone; empty where none do."""
+    timm = getattr(backbone.module, "pretrained_cfg", None) or {}
+    if "mean" in timm:
+        return tuple(timm["mean"]), tuple(timm["std"])
+    path = Path(backbone.config.name.removeprefix("hf:")) / "preprocessor_config.json"
+    if not path.is_file():
+        return (), ()
+    content = read_json(path)
+    return tuple(content.get("image_mean", ())), tuple(content.get("image_std", ()))
 
 
 class RunBuilder:
@@ -147,19 +163,19 @@ def _split_pairs(data: DataConfig, on_skip: OnSkip) -> tuple[list[Pair], list[Pa
         return pairs, []
     if isinstance(data.val, str):
         return pairs, read_pairs(data.val, on_skip=on_skip)
-    held_out = [pair for pair in pairs if _share(pair.key) < data.val]
-    train = [pair for pair in pairs if _share(pair.key) >= data.val]
-    if not held_out or not train:
+    count = max(1, round(data.val * len(pairs)))
+    if count >= len(pairs):
         raise ConfigError(
-            f"data.val: a share of {data.val} of {len(pairs)} pairs leaves {len(train)} for "
-            f"training and {len(held_out)} for validation; change it or name a validation set."
+            f"data.val: a share of {data.val} of {len(pairs)} pairs leaves none for training; "
+            "lower it, add pairs or name a validation set."
         )
-    return train, held_out
+    chosen = {pair.key for pair in sorted(pairs, key=lambda pair: _digest(pair.key))[:count]}
+    held_out = [pair for pair in pairs if pair.key in chosen]
+    return [pair for pair in pairs if pair.key not in chosen], held_out
 
 
-def _share(key: str) -> float:
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def _open_cache(path: Path, data: DataConfig, model: DinoTxt, transform: Transform) -> FeatureStore:

@@ -210,5 +210,5 @@ def test_other_pairs_under_the_same_path_are_refused(config: Make) -> None:
 def test_too_few_pairs_for_a_batch_are_an_error(config: Make) -> None:
     with pytest.raises(ConfigError, match="batch_size is 40"):
         Trainer(config("batch_size=40")).fit()
-    with pytest.raises(ConfigError, match=r"data\.val: a share of 1e-06"):
-        Trainer(config("data.val=1e-6")).fit()
+    with pytest.raises(ConfigError, match=r"data\.val: a share of 0\.99 of 12 pairs leaves none"):
+        Trainer(config("data.val=0.99")).fit()
