@@ -220,3 +220,10 @@ def test_an_index_killed_ten_times_equals_an_uninterrupted_one(
     )
     assert killed == whole
     assert len(np.load(tmp_path / "killed" / "base-000001.npy")) == 300
+
+
+def test_a_report_calls_the_model_what_the_user_did(tiny_model: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "set" / "cat" / "1.png", 1)
+    arguments = ("--data", tmp_path / "set", "--model", tiny_model, "--templates", "{}")
+    _, result, _ = run("eval", "classification", *arguments)
+    assert result["model"] == str(tiny_model)

@@ -85,8 +85,7 @@ def resolve(name: str) -> LoadedModel:
     """
     folder = find_folder(name)
     if folder is not None:
-        loaded = load_model(folder)
-        return replace(loaded, name=name) if name in MODELS else loaded
+        return replace(load_model(folder), name=name)
     return _load_meta(MODELS[name], fetch_files(name))
 
 
