@@ -11,9 +11,9 @@ from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths
 
 
 def _segmentation(num_labels: int, dtype: type[np.uint8] | type[np.uint16]) -> Segmentation:
-    rng = np.random.default_rng(0)
-    label_map = rng.integers(0, num_labels, size=(7, 5)).astype(dtype)
-    label_map[0, :2] = np.iinfo(dtype).max
+    values = np.random.default_rng(0).integers(0, num_labels, size=(7, 5))
+    values[0, :2] = np.iinfo(dtype).max
+    label_map = values.astype(np.uint8) if dtype is np.uint8 else values.astype(np.uint16)
     labels = tuple(f"label {i}" for i in range(num_labels))
     return Segmentation("picture", label_map, labels, open_image)
 
