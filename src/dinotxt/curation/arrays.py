@@ -1,13 +1,11 @@
-"""NumPy files of a curation: written whole, and row ranges read over many of them."""
+"""NumPy files that are either whole or absent."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.cluster.blocks import Block
 from dinotxt.files import atomic_path
 
 
@@ -15,19 +13,3 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     """Write a ``.npy`` file atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, array)
-
-
-def block_path(folder: Path, index: int) -> Path:
-    """Return the file of a block in a folder."""
-    return folder / f"block-{index:05d}.npy"
-
-
-def read_rows(folder: Path, blocks: Sequence[Block], start: int, stop: int) -> NDArray[np.int32]:
-    """Return values ``start`` to ``stop`` of an array kept as one file a block."""
-    parts = []
-    for block in blocks:
-        low, high = max(start, block.start), min(stop, block.start + len(block))
-        if low < high:
-            stored = np.load(block_path(folder, block.index), mmap_mode="r")
-            parts.append(stored[low - block.start : high - block.start])
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.curation.arrays import save_array
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.tables import read_table, write_table
-from dinotxt.files import atomic_path
 
 _PAIRS_A_PART = 8_000_000
 
@@ -43,8 +43,7 @@ def drop_duplicates(folder: Path, tables: list[str], num_pairs: int, engine: Eng
 def _sort_ids(name: str, *, folder: Path) -> int:
     ids = read_table(folder / f"{name}.parquet", ["pair_id"])["pair_id"].to_numpy()
     order = np.argsort(ids, kind="stable")
-    with atomic_path(_ids_path(folder, name)) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.stack([ids[order], order.astype(np.uint64)]))
+    save_array(_ids_path(folder, name), np.stack([ids[order], order.astype(np.uint64)]))
     return len(ids)
 
 

@@ -17,6 +17,7 @@ _STOCK = re.compile(
     r"|photo (by|credit|courtesy)|shutterstock|getty ?images|thumbnail",
     re.IGNORECASE,
 )
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]")  # Thai to CJK
 _WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 _TELLS_NOTHING = re.compile(
     r"(an?|the|of|in|on|at|to|for|from|with|and|or|by|is|are|was|be|th(is|at|ese|ose)|its?|my|our"
@@ -36,8 +37,8 @@ def flag(caption: str) -> str | None:
     if any(rule.search(text) for rule in (_FILE_NAME, _CAMERA_NAME, _ADDRESS, _STOCK)):
         return BOILERPLATE
     words = _WORD.findall(text)
-    if not words and not text.isascii():
-        return None  # a script without spaces or letters as we know them
+    if _UNSPACED.search(text) or (not words and not text.isascii()):
+        return None  # words cannot be told apart, or there are none to judge
     telling = [word for word in words if not _TELLS_NOTHING.fullmatch(word)]
     if not telling:
         return GENERIC

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dinotxt.cluster.blocks import Block, blocks_of
 from dinotxt.cluster.kmeans import Lloyd
-from dinotxt.curation.arrays import block_path
+from dinotxt.curation.block_files import block_path
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.level import MAX_CENTROIDS, LevelPlan, direct_level

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.cluster.blocks import Block
-from dinotxt.curation.arrays import read_rows, save_array
+from dinotxt.curation.arrays import save_array
+from dinotxt.curation.block_files import read_rows
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.embedding import NOT_FINITE, UNREADABLE, ZERO
 from dinotxt.curation.engine import Engine
@@ -157,7 +158,7 @@ def _head(sizes: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[
         {
             "cluster": int(index),
             "before": int(sizes[index]),
-            "after": round(float(sizes[index] * probabilities[index]), 3),
+            "after": round(float(sizes[index] * probabilities[index]), 1),
         }
         for index in order
         if sizes[index]

@@ -4,6 +4,7 @@ Paper section 4.2: a pair is seen in an epoch if its caption and its picture are
 draws are stochastic and new each epoch. See `dinotxt.data.curated` for the file format.
 """
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,7 @@ def draw_epoch(config: CurationConfig, engine: Engine, *, epoch: int = 0) -> dic
     path = root / "draws" / f"epoch-{epoch}.npy"
     parts = [Path(result["path"]) for result in results]
     _merge(parts, kept, path)
-    for part in parts:
-        part.unlink()
+    shutil.rmtree(root / "draws" / f"epoch-{epoch}")
     totals = {key: sum(result[key] for result in results) for key in results[0] if key != "path"}
     reasons = _reasons(config.draw.mode, joined.n_in, totals)
     return {

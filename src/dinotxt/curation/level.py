@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from dinotxt.cluster.assignment import nearest
 from dinotxt.cluster.blocks import Block, blocks_of, width_of
 from dinotxt.cluster.kmeans import Lloyd, kmeans
-from dinotxt.curation.arrays import block_path, save_array
+from dinotxt.curation.arrays import save_array
+from dinotxt.curation.block_files import block_path
 from dinotxt.curation.engine import Engine
 
 MAX_CENTROIDS = 8192  # of one task: 8,192 x 1,024 float64 sums are 64 MiB

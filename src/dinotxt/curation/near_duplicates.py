@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.cluster.blocks import Block, width_of
-from dinotxt.curation.arrays import block_path
+from dinotxt.curation.block_files import block_path
 from dinotxt.curation.engine import Engine
 
 _GROUP_BYTES = 256 << 20

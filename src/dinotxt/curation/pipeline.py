@@ -48,7 +48,8 @@ def curate(
             result = pipeline.run(epoch)
         else:
             result = getattr(pipeline, verb)().to_dict()
-    result["files"] = [str(config.output / file) for file in result["files"]]
+    for part in (result, *result.get("stages", [])):
+        part["files"] = [str(config.output / file) for file in part["files"]]
     return result
 
 

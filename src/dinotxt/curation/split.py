@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from dinotxt.cluster.assignment import nearest
 from dinotxt.cluster.blocks import Block, Vectors, blocks_of, width_of
 from dinotxt.cluster.kmeans import kmeans
-from dinotxt.curation.arrays import block_path, save_array
+from dinotxt.curation.arrays import save_array
+from dinotxt.curation.block_files import block_path
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.level import MAX_CENTROIDS, LevelPlan, run_kmeans
 from dinotxt.errors import ConfigError

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.curation.arrays import save_array
 from dinotxt.curation.balancing import (
     entry_probabilities,
     keep_probabilities,
@@ -26,7 +27,7 @@ from dinotxt.curation.pool import table_paths
 from dinotxt.curation.stage import StageFolder, StageReport, add_reasons, read_report
 from dinotxt.curation.tables import read_table, write_table
 from dinotxt.errors import import_extra
-from dinotxt.files import atomic_path, sha256_file
+from dinotxt.files import sha256_file
 
 UNMATCHED = "no metadata entry matched"
 _HEAD = 50  # most frequent entries kept for the report
@@ -59,8 +60,7 @@ def match_captions(config: CurationConfig, engine: Engine) -> StageReport:
         counts[ids] += found
         captions += in_table
         matched += matched_in_table
-    with atomic_path(folder.path / "counts.npy") as temporary, temporary.open("wb") as stream:
-        np.save(stream, counts)
+    save_array(folder.path / "counts.npy", counts)
     names = [folder.path / "counts.npy", *(folder.path / table.name for table in tables)]
     return folder.finish(
         StageReport(
@@ -92,10 +92,12 @@ def balance_captions(config: CurationConfig, engine: Engine) -> StageReport:
         assert config.text.tail_share is not None
         threshold = threshold_of_tail(counts, config.text.tail_share)
     tables = table_paths(root, read_report(root, "pairs"))
+    head = np.sort(np.argsort(-counts.astype(np.int64), kind="stable")[:_HEAD])
     balance = partial(
         _balance_table,
         folder=folder.path,
         probabilities=entry_probabilities(counts, threshold),
+        head=head,
         drop=config.text.drop,
     )
     results = list(engine.map(balance, tables))
@@ -113,7 +115,7 @@ def balance_captions(config: CurationConfig, engine: Engine) -> StageReport:
                 "tail_share": tail_of_threshold(counts, threshold),
                 "expected": float(sum(result[2] for result in results)),
                 "flags": add_reasons(result[3] for result in results),
-                "head": _head(root, counts, threshold),
+                "head": _head(root, counts, head, sum(result[4] for result in results)),
             },
         )
     )
@@ -150,9 +152,18 @@ def _matcher(entries: Path, digest: str, settings: MatchConfig) -> Matcher:
 
 
 def _balance_table(
-    table: Path, *, folder: Path, probabilities: NDArray[np.float64], drop: tuple[Flag, ...]
-) -> tuple[int, dict[str, int], float, dict[str, int]]:
-    """Write the keep probabilities of one table; return (captions, reasons, expected, flags)."""
+    table: Path,
+    *,
+    folder: Path,
+    probabilities: NDArray[np.float64],
+    head: NDArray[np.int64],
+    drop: tuple[Flag, ...],
+) -> tuple[int, dict[str, int], float, dict[str, int], NDArray[np.float64]]:
+    """Write the keep probabilities of one table.
+
+    Returns:
+        Captions, reasons, expected captions, flags, and expected captions of each head entry.
+    """
     matches = read_matches(folder.parent / "match" / table.name)
     keep = keep_probabilities(matches, probabilities)
     unmatched = np.diff(matches.offsets) == 0
@@ -164,21 +175,28 @@ def _balance_table(
             flagged = (flags == kind) & ~unmatched
             reasons[f"{kind} caption"] = int(flagged.sum())
             keep[flagged] = 0.0
-    with atomic_path(folder / f"{table.stem}.npy") as temporary, temporary.open("wb") as stream:
-        np.save(stream, keep.astype(np.float32))
-    return len(keep), reasons, float(keep.sum()), count_flags(captions)
+    save_array(folder / f"{table.stem}.npy", keep.astype(np.float32))
+    weights = np.repeat(keep, np.diff(matches.offsets))
+    places = np.minimum(np.searchsorted(head, matches.entries), len(head) - 1)
+    in_head = head[places] == matches.entries
+    after: NDArray[np.float64] = np.bincount(
+        places[in_head], weights=weights[in_head], minlength=len(head)
+    ).astype(np.float64)
+    return len(keep), reasons, float(keep.sum()), count_flags(captions), after
 
 
-def _head(root: Path, counts: NDArray[np.uint64], threshold: int) -> list[dict[str, str | int]]:
-    """Return the most frequent entries with their counts before and after."""
+def _head(
+    root: Path, counts: NDArray[np.uint64], head: NDArray[np.int64], after: NDArray[np.float64]
+) -> list[dict[str, str | float]]:
+    """Return the most frequent entries with their captions before and, expected, after."""
     entries = read_entries(root / "metadata" / ENTRIES)
-    order = np.argsort(-counts.astype(np.int64), kind="stable")[:_HEAD]
+    order = np.argsort(-counts[head].astype(np.int64), kind="stable")
     return [
         {
-            "entry": entries[index],
-            "before": int(counts[index]),
-            "after": int(min(counts[index], threshold)),
+            "entry": entries[head[place]],
+            "before": int(counts[head[place]]),
+            "after": round(float(after[place]), 1),
         }
-        for index in order
-        if counts[index] > 0
+        for place in order
+        if counts[head[place]] > 0
     ]
