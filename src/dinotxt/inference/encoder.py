@@ -192,6 +192,8 @@ class Encoder:
         key = cache_key(self.fingerprint, labels, patterns)
         kept = read_embeddings(key, (len(labels), self.embed_dim))
         if kept is not None:
+            if progress is not None:
+                progress(len(labels), len(labels))
             return kept
         step = max(1, _PROMPTS_AT_ONCE // max(len(patterns), 1))
         parts = []
