@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dinotxt.cluster import blocks_of
 from dinotxt.curation import near_duplicates as module
@@ -11,7 +12,7 @@ from dinotxt.curation.engine import InProcess
 from dinotxt.curation.near_duplicates import duplicates_of, near_duplicates
 
 
-def _greedy(vectors: np.ndarray, cosine: float) -> list[bool]:  # type: ignore[type-arg]
+def _greedy(vectors: NDArray[np.float32], cosine: float) -> list[bool]:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     kept: list[int] = []
     for row in range(len(unit)):
@@ -20,10 +21,10 @@ def _greedy(vectors: np.ndarray, cosine: float) -> list[bool]:  # type: ignore[t
     return [row not in kept for row in range(len(unit))]
 
 
-def test_the_first_of_each_group_is_kept(monkeypatch: object) -> None:
+def test_the_first_of_each_group_is_kept() -> None:
     generator = np.random.default_rng(0)
-    vectors = generator.standard_normal((6, 8))[generator.integers(0, 6, 40)]
-    vectors = (vectors + 0.3 * generator.standard_normal((40, 8))).astype(np.float32)
+    rows = generator.standard_normal((6, 8))[generator.integers(0, 6, 40)]
+    vectors = (rows + 0.3 * generator.standard_normal((40, 8))).astype(np.float32)
     expected = _greedy(vectors, 0.9)
     assert 0 < sum(expected) < 40
     assert duplicates_of(vectors, 0.9).tolist() == expected
@@ -31,7 +32,8 @@ def test_the_first_of_each_group_is_kept(monkeypatch: object) -> None:
 
 def test_chunks_do_not_change_the_result() -> None:
     generator = np.random.default_rng(1)
-    vectors = generator.standard_normal((3, 4))[generator.integers(0, 3, 30)].astype(np.float32)
+    rows = generator.standard_normal((3, 4))[generator.integers(0, 3, 30)]
+    vectors = np.asarray(rows, dtype=np.float32)
     whole = duplicates_of(vectors, 0.99).tolist()
     chunk, module._CHUNK = module._CHUNK, 7
     try:
