@@ -149,7 +149,7 @@ def test_many_clients_are_batched_and_answered_alike(server: Server) -> None:
         b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /static/../app.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 1_000_000,
         b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data\r\n"
         b"Content-Length: 3\r\n\r\nabc",
     ],

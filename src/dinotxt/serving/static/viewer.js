@@ -72,7 +72,7 @@ export class Viewer {
   }
 
   #paint() {
-    const context = this.overlay.getContext("2d");
+    const context = this.overlay.getContext("2d", { willReadFrequently: true });
     context.clearRect(0, 0, this.overlay.width, this.overlay.height);
     if (!this.map || !this.opacity) return;
     const { map, width, height } = this;
