@@ -68,17 +68,17 @@ def add_legend(picture: Image.Image, entries: Sequence[Entry]) -> Image.Image:
     size = max(_SMALLEST_FONT, round(picture.width / _CHARACTERS_ACROSS))
     font = ImageFont.load_default(size)
     natural = max(font.getlength(entry.text) for entry in shown) + 8.0 * size
-    margin, line = round(size * 0.9), round(size * 1.75)
-    columns = max(1, min(len(shown), int((picture.width - margin) // natural)))
+    margin, gap, line = round(size * 0.9), round(size * 2.2), round(size * 1.75)
+    columns = max(1, min(len(shown), int((picture.width - 2 * margin + gap) // (natural + gap))))
     canvas_width = max(picture.width, round(min(natural, 24 * size)) + 2 * margin)
-    cell = min(round(natural), (canvas_width - margin * (columns + 1)) // columns)
+    cell = min(round(natural), (canvas_width - 2 * margin - gap * (columns - 1)) // columns)
     rows = -(-len(shown) // columns)
     strip = rows * line + margin
     canvas = Image.new("RGB", (canvas_width, picture.height + strip), _PAPER)
     canvas.paste(picture, ((canvas_width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     for index, entry in enumerate(shown):
-        left = margin + (index % columns) * (cell + margin)
+        left = margin + (index % columns) * (cell + gap)
         middle = picture.height + margin // 2 + line // 2 + (index // columns) * line
         _draw_entry(draw, entry, font, (left, middle, cell))
     return canvas
