@@ -23,7 +23,7 @@ from dinotxt.data.image import Limits
 from dinotxt.data.record import ImageRef
 from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.files import read_json, write_json
+from dinotxt.files import read_json, sha256_file, write_json
 from dinotxt.inference.decoding import pixel_batches
 from dinotxt.inference.encoder import Encoder, load, unit
 
@@ -149,9 +149,11 @@ _cached_embedder = lru_cache(maxsize=1)(
 def _embed_table(table: Path, *, folder: Path, settings: ImageConfig) -> dict[str, Any]:
     """Embed one table unless that is done; return its counts."""
     marker = folder / f"{table.stem}.json"
+    digest = sha256_file(table)
     if marker.exists():
         done: dict[str, Any] = read_json(marker)
-        return done
+        if done["table"] == digest:
+            return done
     embedder = _cached_embedder(settings.model_dump_json())
     columns = read_table(table, ["picture", "path", "offset", "size", "member"]).to_pydict()
     pictures, first, inverse = np.unique(columns["picture"], return_index=True, return_inverse=True)
@@ -164,6 +166,7 @@ def _embed_table(table: Path, *, folder: Path, settings: ImageConfig) -> dict[st
     save_array(folder / f"{table.stem}.npy", matrix)
     save_array(folder / f"{table.stem}.rows.npy", rows[inverse])
     result = {
+        "table": digest,
         "pictures": len(pictures),
         "rows": len(kept),
         "width": width,

@@ -38,6 +38,8 @@ def curate(
         DinotxtError: If an input cannot be used or is not what the output was made from.
     """
     config.output.mkdir(parents=True, exist_ok=True)
+    for unfinished in config.output.rglob(".*.tmp"):  # of a run that was killed
+        unfinished.unlink(missing_ok=True)
     with atomic_path(config.output / "config.yaml") as temporary:
         temporary.write_text(dump_yaml(config), "utf-8")
     with open_engine(config.engine, config.workers, config.address) as engine:

@@ -86,7 +86,7 @@ class StageFolder:
         digests = {stage: sha256_file(root / stage / "stage.json") for stage in after}
         self._before = [read_report(root, stage) for stage in after]
         inputs = {name: dict(config), "upstream": digests}
-        self._inputs: dict[str, Any] = json.loads(json.dumps(inputs))
+        self._inputs: dict[str, Any] = json.loads(json.dumps(inputs, sort_keys=True))
 
     def finished(self) -> StageReport | None:
         """Return the report if the stage is done and whole; otherwise make ready to work.

@@ -1,0 +1,309 @@
+"""``dinotxt curate``: every verb, every engine, killed runs, a lost node."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from dinotxt.cli.main import app
+from dinotxt.curation.config import CurationConfig
+from dinotxt.curation.pipeline import curate
+from dinotxt.data.curated import CuratedPairs
+from dinotxt.errors import ConfigError, DataError
+
+WORDS = ["dog", "cat", "red car", "boat", "tree", "bird"]
+TINY = {
+    "name": "vit_tiny_patch16_224",
+    "weights": "random",
+    "options": {"embed_dim": 16, "depth": 1, "num_heads": 2, "img_size": 32},
+}
+
+
+def _shard(path: Path, shard: int, size: int) -> None:
+    generator = np.random.default_rng(shard)
+    with tarfile.open(path, "w") as tar:
+        for number in range(size):
+            word = WORDS[min(int(generator.exponential(1.2)), len(WORDS) - 1)]
+            small = generator.integers(0, 255, (3, 3, 3), dtype=np.uint8)
+            stream = io.BytesIO()
+            Image.fromarray(small).resize((24, 24)).save(stream, "PNG")
+            captions = [f"a {word} in picture {number}", f"xyzzy{number}"]
+            for suffix, content in (
+                ("png", stream.getvalue()),
+                ("json", json.dumps({"captions": captions}).encode()),
+            ):
+                info = tarfile.TarInfo(f"{shard:02d}{number:04d}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    for shard in range(3):
+        _shard(tmp_path / f"{shard:05d}.tar", shard, 20)
+    return {
+        "input": str(tmp_path / "*.tar"),
+        "output": str(tmp_path / "out"),
+        "workers": 1,
+        "metadata": {"sources": ["wordnet"]},
+        "text": {"threshold": 6},
+        "image": {
+            "backbone": TINY, "size": 32, "levels": [8, 3], "resamplings": 2, "points": 2,
+            "target": 0.5,
+        },
+    }  # fmt: skip
+
+
+def _run(settings: dict[str, Any], verb: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    path = Path(settings["output"]).parent / "curation.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    command = ["curate", verb, str(path), *arguments, "--json", "-"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code in (0, 1, 3), result.output
+    return result.exit_code, json.loads(result.stdout) if result.exit_code != 1 else {}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "config.yaml"
+    }
+
+
+@pytest.mark.parametrize(
+    ("verb", "stage"),
+    [("metadata", "metadata"), ("match", "match"), ("balance", "balance"), ("embed", "embed"),
+     ("cluster", "cluster"), ("draw", "draw"), ("run", "run")],
+)  # fmt: skip
+def test_every_verb_reports_what_came_in_and_out(
+    settings: dict[str, Any], verb: str, stage: str
+) -> None:
+    code, result = _run(settings, verb)
+    assert code == 0
+    assert {"stage", "n_in", "n_out", "reasons", "files", "complete"} <= result.keys()
+    assert result["stage"] == stage
+    assert result["complete"] is True
+    assert result["n_in"] - result["n_out"] == sum(result["reasons"].values())
+    assert all(Path(file).is_file() for file in result["files"])
+
+
+def test_a_draw_is_sorted_and_what_training_reads(settings: dict[str, Any]) -> None:
+    code, result = _run(settings, "draw", "--epoch", "3")
+    assert code == 0
+    ids = np.load(Path(settings["output"]) / "draws" / "epoch-3.npy")
+    assert ids.dtype == np.uint64
+    assert (np.diff(ids) > 0).all()
+    assert len(ids) == result["kept"] == result["n_out"]
+    assert result["epoch"] == 3
+    assert result["kept"] <= min(result["kept_text"], result["kept_image"])
+    curated = CuratedPairs(settings["output"])
+    assert curated.kept_ids(3).tolist() == ids.tolist()
+    every = np.sort(np.concatenate([records["pair_id"] for records in curated.tables()]))
+    assert every[curated.keeps(every, 3)].tolist() == ids.tolist()
+    assert not curated.keeps([12345], 3).any()
+    assert curated.kept_ids(4).tolist() != ids.tolist()
+
+
+def test_unmatched_captions_are_never_kept_by_text(settings: dict[str, Any]) -> None:
+    _, matched = _run(settings, "match")
+    assert matched["reasons"] == {"no metadata entry matched": 60}
+    _, drawn = _run(settings, "draw", "draw.mode=text")
+    assert drawn["kept"] == drawn["kept_text"] <= 60
+
+
+def test_modes_share_one_output(settings: dict[str, Any]) -> None:
+    kept = {}
+    for mode in ("text", "both", "image", "none"):
+        code, result = _run(settings, "draw", f"draw.mode={mode}")
+        assert code == 0
+        assert result["n_in"] - result["n_out"] == sum(result["reasons"].values())
+        kept[mode] = set(np.load(Path(settings["output"]) / "draws" / "epoch-0.npy").tolist())
+    assert kept["both"] == kept["text"] & kept["image"]
+    assert len(kept["none"]) == 120
+
+
+def test_the_target_is_met_on_average(settings: dict[str, Any]) -> None:
+    _, result = _run(settings, "cluster")
+    assert result["details"]["expected"] == pytest.approx(60, abs=1e-3)
+    curated = []
+    for epoch in range(20):
+        _, drawn = _run(settings, "draw", "draw.mode=image", "--epoch", str(epoch))
+        curated.append(drawn["kept"])
+    assert np.mean(curated) == pytest.approx(60, abs=6)
+
+
+def test_a_manifest_holds_the_kept_pairs(settings: dict[str, Any], tmp_path: Path) -> None:
+    _, drawn = _run(settings, "draw", "--manifest", str(tmp_path / "kept.jsonl"))
+    rows = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
+    assert sorted(row["pair_id"] for row in rows) == np.load(drawn["files"][0]).tolist()
+    assert {"key", "caption", "path", "offset", "size"} <= rows[0].keys()
+    for suffix in ("csv", "parquet"):
+        path = tmp_path / f"kept.{suffix}"
+        assert _run(settings, "draw", "--manifest", str(path))[0] == 0
+        assert path.stat().st_size > 0
+    assert _run(settings, "draw", "--manifest", str(tmp_path / "kept.xlsx"))[0] == 1
+
+
+def test_the_report_names_every_step_and_shows_pictures(settings: dict[str, Any]) -> None:
+    _, result = _run(settings, "run")
+    folder = Path(settings["output"]) / "report"
+    report = json.loads((folder / "report.json").read_text())
+    assert [stage["stage"] for stage in report["stages"]] == [
+        "pairs", "metadata", "match", "balance", "embed", "cluster", "image", "keep",
+    ]  # fmt: skip
+    assert report["draw"]["kept"] == result["kept"]
+    assert -1 <= report["joint"]["correlation"] <= 1
+    assert {"kept", "dropped by text"} <= report["examples"].keys()
+    assert "| balance | 120 |" in (folder / "report.md").read_text()
+    page = (folder / "index.html").read_text()
+    assert "data:image/jpeg;base64," in page
+    assert "<svg" in page
+
+
+def test_a_second_run_does_nothing_again(settings: dict[str, Any]) -> None:
+    _run(settings, "run")
+    folder = Path(settings["output"])
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*/stage.json")}
+    _run(settings, "run")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*/stage.json")} == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["text.threshold=7", "image.target=0.4", "image.levels=[7,3]", "match.normalize=casefold",
+     "metadata.size=100", "seed=1"],
+)  # fmt: skip
+def test_a_changed_configuration_is_refused_with_the_difference(
+    settings: dict[str, Any], change: str
+) -> None:
+    config = CurationConfig.model_validate(settings)
+    curate(config, "draw")
+    key, _, value = change.partition("=")
+    parts = key.split(".")
+    changed = json.loads(json.dumps(settings))
+    target = changed
+    for part in parts[:-1]:
+        target = target.setdefault(part, {})
+    target[parts[-1]] = yaml.safe_load(value)
+    with pytest.raises(ConfigError, match=parts[-1]):
+        curate(CurationConfig.model_validate(changed), "draw")
+
+
+def test_a_torn_shard_marks_the_run_incomplete_until_it_is_mended(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    torn = tmp_path / "00001.tar"
+    content = torn.read_bytes()
+    torn.write_bytes(content[:9000])
+    code, result = _run(settings, "run")
+    assert code == 3
+    assert result["complete"] is False
+    assert any(skip["path"] == str(torn) for skip in result["skipped"])
+    assert "Incomplete" in (tmp_path / "out" / "report" / "report.md").read_text()
+    torn.write_bytes(content)
+    code, result = _run(settings, "run")
+    assert (code, result["complete"]) == (0, True)
+    clean = {**settings, "output": str(tmp_path / "clean")}
+    _run(clean, "run")
+    mended, fresh = _digests(tmp_path / "out"), _digests(tmp_path / "clean")
+    draws = "draws/epoch-0.npy"
+    assert mended[draws] == fresh[draws]
+
+
+def test_an_unreadable_picture_is_a_reason(settings: dict[str, Any], tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "00003.tar", "w") as tar:
+        for name, content in (("z.png", b"no picture"), ("z.txt", b"a dog")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    _, result = _run(settings, "embed")
+    assert result["reasons"] == {"unreadable picture": 1}
+    _, drawn = _run(settings, "draw", "draw.mode=image")
+    assert drawn["kept"] < 121
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"image": {"target": 500}}, "pool has 120 pairs"),
+     ({"image": {"levels": [61, 3]}}, "cannot make 61 clusters")],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_before_pictures_are_embedded(
+    settings: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    settings["image"] = {**settings["image"], **change["image"]}
+    with pytest.raises(DataError, match=message):
+        curate(CurationConfig.model_validate(settings), "cluster")
+    assert not (Path(settings["output"]) / "embed").exists()
+
+
+@pytest.mark.slow
+def test_two_local_workers_give_the_bytes_of_one(settings: dict[str, Any], tmp_path: Path) -> None:
+    for workers in (1, 2):
+        changed = {**settings, "workers": workers, "output": str(tmp_path / f"w{workers}")}
+        curate(CurationConfig.model_validate(changed), "run")
+    assert _digests(tmp_path / "w1") == _digests(tmp_path / "w2")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    curate(CurationConfig.model_validate({**settings, "output": str(tmp_path / "whole")}), "run")
+    path = tmp_path / "killed.yaml"
+    path.write_text(yaml.safe_dump({**settings, "output": str(tmp_path / "killed")}))
+    command = [sys.executable, "-m", "dinotxt", "curate", "run", str(path), "--quiet"]
+    for stage in ("match", "embed", "cluster", "keep"):
+        process = subprocess.Popen(command, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "killed" / stage).exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, check=False).returncode == 0
+    assert _digests(tmp_path / "killed") == _digests(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_two_node_ray_cluster_gives_the_same_bytes_though_a_node_is_lost(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    ray = pytest.importorskip("ray")
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    curate(CurationConfig.model_validate({**settings, "output": str(tmp_path / "local")}), "run")
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        lost = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        ray.init(address=cluster.address, log_to_driver=False)
+        config = CurationConfig.model_validate(
+            {**settings, "engine": "ray", "workers": 2, "output": str(tmp_path / "ray")}
+        )
+        removed: list[tuple[int, int]] = []
+
+        def lose_a_node(stage: str, done: int, total: int) -> None:
+            if stage == "embed" and not removed:
+                removed.append((done, total))
+                cluster.remove_node(lost, allow_graceful=False)
+
+        curate(config, "run", progress=lose_a_node)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert removed == [(1, 3)]
+    assert _digests(tmp_path / "ray") == _digests(tmp_path / "local")
