@@ -161,3 +161,17 @@ def test_dense_text_compares_with_patches(
 def test_an_unknown_device_is_an_error_before_anything_is_loaded(device: str) -> None:
     with pytest.raises(BackendError, match="give auto"):
         load("no-such-model", device=device)
+
+
+def test_texts_and_kept_labels_report_progress(colour_encoder: Encoder) -> None:
+    seen: list[tuple[int, int]] = []
+    colour_encoder.encode_text(
+        ["red", "blue", "green"], batch_size=2, progress=lambda *report: seen.append(report)
+    )
+    assert seen == [(2, 3), (3, 3)]
+    for _ in range(2):
+        seen.clear()
+        colour_encoder.encode_labels(
+            ["red", "blue"], "simple", progress=lambda *report: seen.append(report)
+        )
+        assert seen == [(2, 2)]

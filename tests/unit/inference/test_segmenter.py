@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinotxt.data.channels import ChannelMapping
 from dinotxt.data.image import ImageSource
+from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.segmenter import Segmenter, SlidingWindow
@@ -108,3 +110,18 @@ def test_wrong_options_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         Segmenter(colour_encoder, options.pop("labels", LABELS), templates="{}", **options)
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_pictures_of_mapped_channels_can_be_drawn_on(
+    colour_encoder: Encoder, channels: int
+) -> None:
+    mapping = ChannelMapping(channels=(0, 1, 2), low=0, high=65535)
+    config = TransformConfig(size=32, mean=(0, 0, 0), std=(1, 1, 1), mapping=mapping)
+    encoder = Encoder(colour_encoder.towers, colour_encoder.tokenizer, Transform(config))
+    picture = np.zeros((40, 48, channels), dtype=np.uint16)
+    picture[..., 2] = 65535
+    result = Segmenter(encoder, LABELS, templates="{}")(picture)
+    assert result.area("blue") == 1
+    overlay = np.asarray(result.overlay(picture, opacity=0, legend=False))
+    assert overlay[20, 20].tolist() == [0, 0, 255]
