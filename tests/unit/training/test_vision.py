@@ -110,11 +110,15 @@ def test_pooled_tokens_give_what_the_pooling_takes(pairs: list[Pair], tmp_path: 
 
 @pytest.mark.parametrize("pooling", ["cls", "avg", "max", "cls_max", "cls_avg"])
 @pytest.mark.parametrize("dim", [None, 6])
-def test_pooling_first_changes_nothing_where_it_is_allowed(pooling: str, dim: int | None) -> None:
-    config = VisionHeadConfig(num_blocks=0, pooling=pooling, dim=dim)  # type: ignore[arg-type]
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_pooling_first_changes_nothing_where_it_is_allowed(
+    pooling: str, dim: int | None, norm: str
+) -> None:
+    config = VisionHeadConfig(num_blocks=0, pooling=pooling, dim=dim, input_norm=norm)  # type: ignore[arg-type]
     head = VisionHead(config, 4)
     tokens = Tokens(torch.randn(3, 4), torch.randn(3, 2, 4), torch.randn(3, 10, 4), (2, 5))
     kind = pooled_kind(config)
-    assert (kind is None) == (pooling.endswith("max") and dim is not None)
+    maximum = pooling.endswith("max") and dim is not None
+    assert (kind is None) == (maximum or (norm == "layer" and pooling != "cls"))
     expected = head.pool(head(tokens))
     torch.testing.assert_close(head.pool(head(as_pooled(tokens, kind))), expected)
