@@ -168,10 +168,6 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":
-        if self.optim.warmup_steps >= self.steps > 1:
-            raise ValueError(
-                f"optim.warmup_steps ({self.optim.warmup_steps}) must be below steps ({self.steps})"
-            )
         if self.data.curation is not None:
             raise ValueError("data.curation is not supported yet: leave it null")
         return self

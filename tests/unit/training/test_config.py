@@ -62,9 +62,9 @@ def test_the_validation_is_a_share_or_a_path(file: Path) -> None:
         TrainConfig.from_yaml(file, "data.val=1.5")
 
 
-def test_a_warm_up_that_never_ends_is_refused(file: Path) -> None:
-    with pytest.raises(ConfigError, match="warmup_steps"):
-        TrainConfig.from_yaml(file, "optim.warmup_steps=10")
+def test_curation_is_refused_until_it_does_something(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.curation is not supported yet"):
+        TrainConfig.from_yaml(file, "data.curation=curated")
 
 
 def test_channels_and_range_become_the_mapping_of_the_transform(file: Path) -> None:

@@ -15,3 +15,11 @@ def test_warm_up_rises_to_the_peak_and_the_cosine_falls_to_zero() -> None:
 def test_a_run_without_warm_up_starts_at_the_peak() -> None:
     assert learning_rate_factor(0, steps=10, warmup_steps=0) == 1.0
     assert learning_rate_factor(10, steps=10, warmup_steps=0) == 0.0
+
+
+def test_a_run_shorter_than_its_warm_up_only_rises() -> None:
+    assert [learning_rate_factor(step, steps=3, warmup_steps=10) for step in range(3)] == [
+        0.1,
+        0.2,
+        0.3,
+    ]
