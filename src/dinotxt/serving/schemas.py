@@ -118,8 +118,8 @@ class InfoAnswer(_Answer):
     modes: list[str] = Field(description="For /v1/segment.", examples=[["whole", "window"]])
     templates: list[str] = Field(description="Named sets.", examples=[["openai-7", "simple"]])
     default_templates: str = Field(examples=["openai-80"])
-    index: IndexInfo | None
     limits: dict[str, float] = Field(examples=[{"max_labels": 200}])
+    index: IndexInfo | None = Field(None, description="Absent where there is none.")
 
 
 class HealthAnswer(_Answer):

@@ -26,7 +26,7 @@ from dinotxt.serving.progress import OnProgress
 Mode = Whole | SlidingWindow
 MODES: Mapping[str, Mode] = {"whole": Whole(), "window": SlidingWindow()}
 _OPEN_PICTURES = 2  # one at work and one in hand: what decoded pictures may take of the memory
-_WINDOWS_AT_ONCE = 4
+_WINDOWS_AT_ONCE = 2  # the steps of the progress
 
 
 class _AbandonedError(DinotxtError):

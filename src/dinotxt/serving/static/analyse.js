@@ -115,6 +115,7 @@ export class Analyse {
     this.viewer.setResult(result);
     this.#listRegions(result.labels);
     $("save").disabled = false;
+    $("stage").scrollIntoView({ block: "nearest" });
   }
 
   #listRegions(regions) {
