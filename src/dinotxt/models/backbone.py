@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import BackboneConfig
 from dinotxt.models.folding import fold_batch_norms
+from dinotxt.models.levels import Levels, stages
 from dinotxt.models.sources import build_module
-from dinotxt.models.tokens import Tokens, join_maps
+from dinotxt.models.tokens import Tokens
 from dinotxt.models.values import has_values, last_values
 from dinotxt.models.weights import hash_tensors
 
@@ -21,7 +22,8 @@ class Backbone(nn.Module):
     Args:
         module: A module with timm's ``forward_features`` that gives final tokens [B, N, D] or a
             final map [B, D, h, w], with ``num_features`` and, where it gives tokens, a
-            ``patch_size`` (or timm's ``patch_embed``) and ``num_prefix_tokens`` (default 1: cls).
+            ``patch_size`` (or timm's ``feature_info``) and ``num_prefix_tokens``: cls and registers
+            before the patches (default: 1 if it has a ``cls_token``, else 0).
         config: The configuration it was built from.
     """
 
@@ -29,16 +31,16 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.module = module
-        self._levels = _Levels(module, config.levels) if config.levels else None
+        self._levels = Levels(module, config.levels) if config.levels else None
         self.width: int = self._levels.width if self._levels else module.num_features
         self.patch_size = self._levels.stride if self._levels else _patch_size(module)
-        self._num_prefix: int = getattr(module, "num_prefix_tokens", 1)
+        has_cls_token = getattr(module, "cls_token", None) is not None
+        self._num_prefix: int = getattr(module, "num_prefix_tokens", int(has_cls_token))
         self._has_cls = self._num_prefix > 0 and getattr(module, "cls_token", self) is not None
         self.num_registers = self._num_prefix - int(self._has_cls)
         self._norms_after_pooling = _norms_after_pooling(module)
-        self._is_convolutional = _is_convolutional(module)
-        if self._is_convolutional:
-            self.num_registers = 0
+        self._needs_division = _needs_division(module, self.patch_size)
+        self._has_batch_norms = any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
         self._hash: str | None = None
         if config.frozen:
             self._freeze()
@@ -90,13 +92,17 @@ class Backbone(nn.Module):
         return super().train(mode and not self.config.frozen)
 
     def _tokens(self, images: Tensor) -> Tokens:
-        if self._is_convolutional:
+        if self._has_batch_norms:
             images = images.contiguous(memory_format=torch.channels_last)
         if self._levels is not None:
             return Tokens.from_map(self._levels.features(images))
-        if not self._is_convolutional:
+        if self._needs_division:
             _check_size(images, self.patch_size)
-        features = self.module.forward_features(images)
+        try:
+            features = self.module.forward_features(images)
+        except AssertionError as error:
+            message = f"{self.config.name}: {error} Set `backbone.options.img_size`."
+            raise ConfigError(message) from None
         if features.ndim == 4:
             if getattr(self.module, "output_fmt", "NCHW") == "NHWC":
                 features = features.permute(0, 3, 1, 2)
@@ -107,7 +113,7 @@ class Backbone(nn.Module):
         if self._norms_after_pooling:
             sequence = self.module.fc_norm(sequence)
         height, width = images.shape[-2:]
-        grid = (height // self.patch_size, width // self.patch_size)
+        grid = (-(-height // self.patch_size), -(-width // self.patch_size))
         return Tokens.from_sequence(
             sequence, grid, num_prefix=self._num_prefix, has_cls=self._has_cls
         )
@@ -115,52 +121,18 @@ class Backbone(nn.Module):
     def _freeze(self) -> None:
         self.requires_grad_(False)
         self.eval()
-        if self._is_convolutional:
+        if self._has_batch_norms:
             self._hash = hash_tensors(self.module.state_dict())
             fold_batch_norms(self.module, self.config.in_channels)
         self.register_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
 
 
-class _Levels:
-    """Maps of several stages of a convolutional network, joined on the finest grid."""
-
-    def __init__(self, module: Any, levels: tuple[int, ...]) -> None:
-        info = _stages(module)
-        if not hasattr(module, "forward_intermediates") or not info:
-            raise ConfigError("backbone.levels: this backbone gives no intermediate maps.")
-        levels = tuple(sorted(set(levels)))
-        if levels[0] < 0 or levels[-1] >= len(info):
-            message = f"backbone.levels must lie in 0..{len(info) - 1}, got {list(levels)}."
-            raise ConfigError(message)
-        self._module = module
-        self._with_final = levels[-1] == len(info) - 1
-        self._indices = list(levels[:-1] if self._with_final else levels)
-        channels = sum(info[index]["num_chs"] for index in self._indices)
-        self.width: int = channels + self._with_final * module.num_features
-        self.stride: int = info[levels[0]]["reduction"]
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return the joined maps, [B, sum of channels, h, w]."""
-        if not self._indices:
-            return self._module.forward_features(images)  # type: ignore[no-any-return]
-        final, maps = self._module.forward_intermediates(images, indices=self._indices)
-        return join_maps([*maps, final] if self._with_final else maps)
-
-
-def _stages(module: Any) -> list[Any]:
-    info = getattr(module, "feature_info", [])
-    return list(getattr(info, "info", info))
-
-
 def _patch_size(module: Any) -> int:
     if hasattr(module, "patch_size"):
         return int(module.patch_size)
-    if _stages(module):
-        return int(_stages(module)[-1]["reduction"])
-    embed = getattr(module, "patch_embed", None)
-    if embed is not None and hasattr(embed, "patch_size"):
-        return int(embed.patch_size[0])
+    if stages(module):
+        return int(stages(module)[-1]["reduction"])
     message = "The backbone's module needs `patch_size`: the pixels along one side of a patch."
     raise ConfigError(message)
 
@@ -171,8 +143,12 @@ def _norms_after_pooling(module: Any) -> bool:
     return isinstance(norms[0], nn.Identity) and isinstance(norms[1], nn.LayerNorm)
 
 
-def _is_convolutional(module: nn.Module) -> bool:
-    return any(isinstance(child, nn.BatchNorm2d) for child in module.modules())
+def _needs_division(module: Any, patch_size: int) -> bool:
+    """Tell if pictures must divide into patches: stages that shrink a map take any size."""
+    if hasattr(module, "patch_size"):
+        return True
+    own = getattr(getattr(module, "patch_embed", None), "patch_size", None)
+    return own in (patch_size, (patch_size, patch_size))
 
 
 def _check_size(images: Tensor, patch_size: int) -> None:

@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _logger = logging.getLogger(__name__)
 
-_PROBE_SIDE = 64
+_PROBE_SIZE = (64, 64)
 _TOLERANCE = 1e-4
 
 
@@ -27,7 +27,8 @@ def fold_batch_norms(module: Any, in_channels: int) -> bool:
         Whether the norms were folded.
     """
     generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(2, in_channels, _PROBE_SIDE, _PROBE_SIDE, generator=generator)
+    size = (getattr(module, "default_cfg", None) or {}).get("input_size", _PROBE_SIZE)[-2:]
+    probe = torch.randn(1, in_channels, *size, generator=generator)
     with torch.no_grad():
         before = module.forward_features(probe)
         undo = _fold_children(module)

@@ -107,6 +107,25 @@ def test_the_deepest_level_is_the_networks_own_output() -> None:
 def test_levels_that_do_not_exist_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"0\.\.4"):
         build("resnet18", levels=(7,))
+    with pytest.raises(ConfigError, match="no stages"):
+        build("vit_small_patch14_dinov2", levels=(0, 1), options=VIT)
+
+
+def test_a_network_of_one_size_says_how_to_set_it() -> None:
+    backbone = build("mixer_s32_224")
+    assert backbone(torch.zeros(1, 3, 224, 224)).patches.shape == (1, 49, 512)
+    with pytest.raises(ConfigError, match=r"backbone\.options\.img_size"):
+        backbone(torch.zeros(1, 3, 256, 256))
+
+
+def test_a_network_with_batch_norms_and_tokens_is_folded_at_its_own_size() -> None:
+    backbone = build("levit_128s", options={"depth": (1, 1, 1)})
+    tokens = backbone(torch.randn(1, 3, 224, 224))
+    assert (tokens.grid, tokens.patches.shape, backbone.patch_size) == ((4, 4), (1, 16, 384), 64)
+
+
+def test_a_convolutional_network_takes_sizes_that_its_stride_does_not_divide() -> None:
+    assert build("convnext_atto")(torch.randn(1, 3, 70, 100)).grid == (2, 3)
 
 
 @pytest.mark.parametrize("size", [(57, 56), (56, 10), (0, 56)])
