@@ -11,9 +11,11 @@ from PIL import Image
 from dinotxt.data.image import ImageSource
 from dinotxt.data.transform import Picture
 from dinotxt.errors import DinotxtError
+from dinotxt.inference import segmenter
+from dinotxt.inference.dense import Mode
 from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.inference.geometry import scaled_size, windows
-from dinotxt.inference.segmenter import Segmenter, SlidingWindow, Whole
+from dinotxt.inference.segmenter import Segmenter, SlidingWindow
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.serving.batcher import Batcher, Lane
 from dinotxt.serving.config import ServeConfig
@@ -23,8 +25,10 @@ from dinotxt.serving.pictures import Decoder
 from dinotxt.serving.prepared import PreparedEncoder
 from dinotxt.serving.progress import OnProgress
 
-Mode = Whole | SlidingWindow
-MODES: Mapping[str, Mode] = {"whole": Whole(), "window": SlidingWindow()}
+_CLASSES = {"whole": "Whole", "window": "SlidingWindow", "highres": "HighRes"}
+MODES: Mapping[str, Mode] = {  # what the segmenter offers
+    name: getattr(segmenter, kind)() for name, kind in _CLASSES.items() if hasattr(segmenter, kind)
+}
 _OPEN_PICTURES = 2  # one at work and one in hand: what decoded pictures may take of the memory
 _WINDOWS_AT_ONCE = 2  # the steps of the progress
 
@@ -135,12 +139,13 @@ class SegmentQueue:
             done += count
 
         encoder = PreparedEncoder(self._encoder, job.features, on_pass=on_pass)
-        segmenter = Segmenter(encoder, job.labels, mode=job.mode, batch_size=_WINDOWS_AT_ONCE)
-        return segmenter(job.source)
+        segment = Segmenter(encoder, job.labels, mode=job.mode, batch_size=_WINDOWS_AT_ONCE)
+        return segment(job.source)
 
 
 def _num_passes(mode: Mode, picture: Picture) -> int:
-    if isinstance(mode, Whole):
+    """Return how many inputs the model will see; more may come, and are counted then."""
+    if not isinstance(mode, SlidingWindow):
         return 1
     width, height = scaled_size(picture, mode.size)
     return len(windows(width, height, mode.size, mode.stride))
