@@ -6,7 +6,7 @@ in a dictionary, which needs nothing. Neither imports torch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Literal, Protocol
 
@@ -81,9 +81,10 @@ class AhoCorasickMatcher:
         first = _first_ids(entries, normalize)
         self._ids = np.fromiter(first.values(), np.int64, len(first))
         self._end = len(first)
-        patterns = [f" {entry} " for entry in first]
-        del first
-        self._find = rust.AhoCorasick([*patterns, "\n"]).find_matches_as_indexes
+        texts = list(first)
+        del first  # the automaton takes memory enough, so its patterns are made one by one
+        patterns = chain((f" {text} " for text in texts), "\n")
+        self._find = rust.AhoCorasick(patterns).find_matches_as_indexes
 
     def match(self, captions: Sequence[str]) -> Matches:
         """Return the entries of each caption."""
