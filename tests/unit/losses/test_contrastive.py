@@ -43,6 +43,23 @@ def test_chunked_loss_and_gradients_equal_the_plain_loss(count: int) -> None:
 
 
 @pytest.mark.usefixtures("small_tiles")
+def test_several_texts_a_picture_equal_the_plain_loss() -> None:
+    image, text, scale = features(13)
+    image = image[:5].detach().requires_grad_()
+    owners = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 4, 1, 3, 3, 0])
+    inputs = (image, text, scale)
+    logits = scale * image @ text.T
+    own = F.one_hot(owners, 5).T.to(torch.float64)
+    to_text = -(logits.log_softmax(1) * own / own.sum(1, keepdim=True)).sum(1).mean()
+    expected = (to_text + F.cross_entropy(logits.T, owners)) / 2
+    wanted = torch.autograd.grad(expected, inputs)
+    loss = clip_loss(image, text, scale, owners)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-10)
+    for gradient, target in zip(torch.autograd.grad(loss, inputs), wanted, strict=True):
+        torch.testing.assert_close(gradient, target, rtol=0, atol=1e-10)
+
+
+@pytest.mark.usefixtures("small_tiles")
 def test_gradients_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(clip_loss, features(7))
 
