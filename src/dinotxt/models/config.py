@@ -45,7 +45,9 @@ class VisionHeadConfig:
 
     Args:
         num_blocks: Transformer blocks; with none (and no ``dim``) the tokens pass unchanged.
-        input_norm: ``layer`` norms the backbone's tokens first; ``none`` takes them as they are.
+        input_norm: ``none``; ``layer``: norm the backbone's tokens first; ``standard``: by the
+            mean and deviation of each channel over the training set, fixed before training.
+        input_dropout: Share of the backbone's channels that a picture loses in training.
         dim: Width of the blocks behind an input projection of all tokens; None: the backbone's.
         cls_weights: The cls token's input projection is ``shared`` with the patches' or its
             ``own``.
@@ -61,7 +63,8 @@ class VisionHeadConfig:
     __pydantic_config__ = _STRICT
 
     num_blocks: int = 2
-    input_norm: Literal["none", "layer"] = "none"
+    input_norm: Literal["none", "layer", "standard"] = "none"
+    input_dropout: float = 0.0
     dim: int | None = None
     cls_weights: Literal["shared", "own"] = "shared"
     num_heads: int | None = None
@@ -97,6 +100,7 @@ class PretrainedTextConfig:
         trainable_layers: How many of the last layers are tuned; the rest stays frozen.
         lora_rank: Rank of the low-rank updates by which those layers are tuned; 0: tuned whole.
         lora_alpha: The updates are scaled by this over their rank.
+        dropout: Of the hidden states in the tuned layers (attention weights are never dropped).
         projection_hidden: Hidden width of a two-layer projection; None: one linear layer.
         context_length: Longest caption in tokens.
     """
@@ -109,6 +113,7 @@ class PretrainedTextConfig:
     trainable_layers: int = 0
     lora_rank: int = 0
     lora_alpha: float = 16.0
+    dropout: float = 0.0
     projection_hidden: int | None = None
     context_length: int = 77
 
@@ -118,7 +123,15 @@ TextEncoderConfig = Annotated[TransformerTextConfig | PretrainedTextConfig, Disc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Both towers and the first value of the logit scale's logarithm."""
+    """Both towers and their logit scale.
+
+    Args:
+        backbone: The vision backbone.
+        vision_head: The vision head.
+        text_encoder: The text encoder, by ``kind``.
+        logit_scale_init: First value of the logit scale's logarithm.
+        logit_scale_frozen: Keep it at that value.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -126,6 +139,7 @@ class ModelConfig:
     vision_head: VisionHeadConfig = field(default_factory=VisionHeadConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TransformerTextConfig)
     logit_scale_init: float = math.log(1 / 0.07)
+    logit_scale_frozen: bool = False
 
 
 PRESETS: dict[str, TransformerTextConfig] = {

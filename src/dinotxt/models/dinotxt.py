@@ -32,6 +32,7 @@ class DinoTxt(nn.Module):
         vision_head: Aligns and pools them.
         text_encoder: Gives features of the same width.
         logit_scale_init: First value of ``logit_scale``, a logarithm.
+        logit_scale_frozen: Do not train it; it is saved all the same.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class DinoTxt(nn.Module):
         text_encoder: TextEncoder | PretrainedTextEncoder,
         *,
         logit_scale_init: float = math.log(1 / 0.07),
+        logit_scale_frozen: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -48,6 +50,7 @@ class DinoTxt(nn.Module):
         self.text_encoder = text_encoder
         self.logit_scale = nn.Parameter(torch.tensor(logit_scale_init))
         self._frozen = {name for name, value in self.named_parameters() if not value.requires_grad}
+        self.logit_scale.requires_grad_(not logit_scale_frozen)
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, initialize: bool = True) -> "DinoTxt":
@@ -70,7 +73,13 @@ class DinoTxt(nn.Module):
                 text_encoder = TextEncoder(config.text_encoder, vision_head.embed_dim)
         if isinstance(config.text_encoder, PretrainedTextConfig):
             text_encoder = PretrainedTextEncoder(config.text_encoder, vision_head.embed_dim)
-        return cls(backbone, vision_head, text_encoder, logit_scale_init=config.logit_scale_init)
+        return cls(
+            backbone,
+            vision_head,
+            text_encoder,
+            logit_scale_init=config.logit_scale_init,
+            logit_scale_frozen=config.logit_scale_frozen,
+        )
 
     @property
     def embed_dim(self) -> int:

@@ -16,8 +16,8 @@ _CHUNK = 64
 class PretrainedTextEncoder(nn.Module):
     """Embeds texts by a pooled Hugging Face encoder and a projection.
 
-    Texts run in chunks of similar length, so little padding is computed. The encoder stays in
-    eval mode (no dropout); layers that are not tuned are frozen and stay out of saved files.
+    Texts run in chunks of similar length, so little padding is computed. Layers that are not
+    tuned are frozen, stay in eval mode and stay out of saved files.
 
     Args:
         config: Which encoder and what of it is tuned.
@@ -32,7 +32,9 @@ class PretrainedTextEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = load_auto_model(config.name).eval().requires_grad_(False)
-        for layer in self._last_layers():
+        self._tuned = self._last_layers()
+        for layer in self._tuned:
+            _set_dropout(layer, config.dropout)
             if config.lora_rank:
                 add_low_rank_updates(layer, rank=config.lora_rank, alpha=config.lora_alpha)
             else:
@@ -42,9 +44,11 @@ class PretrainedTextEncoder(nn.Module):
         )
 
     def train(self, mode: bool = True) -> "PretrainedTextEncoder":
-        """Set the mode of the projection; the encoder stays in eval mode."""
+        """Set the mode of the tuned layers and the projection; the rest stays in eval mode."""
         super().train(mode)
         self.encoder.eval()
+        for layer in self._tuned:
+            layer.train(mode)
         return self
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -74,6 +78,15 @@ class PretrainedTextEncoder(nn.Module):
             message = f"text_encoder.trainable_layers: the encoder has only {len(layers)} layers."
             raise ConfigError(message)
         return layers[len(layers) - wanted :]
+
+
+def _set_dropout(layer: nn.Module, rate: float) -> None:
+    """Drop hidden states at ``rate``, but no attention weights."""
+    for part in layer.modules():
+        is_attention = hasattr(part, "num_attention_heads")
+        for child in part.children():
+            if isinstance(child, nn.Dropout):
+                child.p = 0.0 if is_attention else rate
 
 
 def _projection(width: int, hidden: int | None, embed_dim: int) -> nn.Module:

@@ -5,12 +5,15 @@ from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.blocks import VisionBlock
+from dinotxt.models.channel_norm import ChannelNorm
 from dinotxt.models.config import VisionHeadConfig
 from dinotxt.models.drop_path import SubsetDraw
+from dinotxt.models.input_norm import Standardize, drop_channels
 from dinotxt.models.tokens import Tokens
 
 _HEAD_WIDTH = 64
 _INIT_STD = 0.02
+_NORM_EPS = 1e-5
 
 
 class VisionHead(nn.Module):
@@ -34,7 +37,7 @@ class VisionHead(nn.Module):
         num_heads = config.num_heads or max(dim // _HEAD_WIDTH, 1)
         _check(config, dim, num_heads)
         self.dim = dim
-        self.input_norm = nn.LayerNorm(in_dim, eps=1e-5) if config.input_norm == "layer" else None
+        self.input_norm = _input_norm(config.input_norm, in_dim)
         self.input_projection = None if config.dim is None else nn.Linear(in_dim, dim)
         has_own = config.dim is not None and config.cls_weights == "own"
         self.cls_input_projection = nn.Linear(in_dim, dim) if has_own else None
@@ -43,7 +46,7 @@ class VisionHead(nn.Module):
             VisionBlock(dim, num_heads, drop_path=config.drop_path, index=index, is_local=is_local)
             for index in range(config.num_blocks)
         )
-        self.ln_final = nn.LayerNorm(dim, eps=1e-5) if config.num_blocks else nn.Identity()
+        self.ln_final = nn.LayerNorm(dim, eps=_NORM_EPS) if config.num_blocks else nn.Identity()
         self.cls_projection = None
         if config.cls_projection is not None:
             self.cls_projection = nn.Linear(dim, config.cls_projection)
@@ -58,7 +61,7 @@ class VisionHead(nn.Module):
 
     def forward(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tokens:
         """Return the head's tokens; ``draw`` fixes the drop path of a training step."""
-        if self.input_norm is None and self.input_projection is None and not self.blocks:
+        if self._is_identity():
             return self._registers(tokens)
         sequence = self._input(tokens)
         for block in self.blocks:
@@ -85,6 +88,11 @@ class VisionHead(nn.Module):
         patches = tokens.patches.mean(dim=1) if average else tokens.patches.amax(dim=1)
         return torch.cat([tokens.cls, patches], dim=-1) if kind.startswith("cls_") else patches
 
+    def _is_identity(self) -> bool:
+        config = self.config
+        is_plain = config.input_norm == "none" and config.input_dropout == 0
+        return is_plain and config.dim is None and config.num_blocks == 0
+
     def _registers(self, tokens: Tokens) -> Tokens:
         if self.config.registers == "through":
             return tokens
@@ -92,14 +100,15 @@ class VisionHead(nn.Module):
 
     def _input(self, tokens: Tokens) -> Tensor:
         sequence = self._registers(tokens).sequence()
-        if self.input_norm is not None:
-            sequence = self.input_norm(sequence)
+        if self.training and self.config.input_dropout:
+            sequence = drop_channels(sequence, self.config.input_dropout)
+        normed: Tensor = self.input_norm(sequence)
         if self.input_projection is None:
-            return sequence
-        projected: Tensor = self.input_projection(sequence)
+            return normed
+        projected: Tensor = self.input_projection(normed)
         if self.cls_input_projection is None:
             return projected
-        first = self.cls_input_projection(sequence[:, :1])
+        first = self.cls_input_projection(normed[:, :1])
         return torch.cat([first, projected[:, 1:]], dim=1)
 
     def _output(self, sequence: Tensor, tokens: Tokens) -> Tokens:
@@ -116,11 +125,24 @@ def _check(config: VisionHeadConfig, dim: int, num_heads: int) -> None:
         raise ConfigError(message)
     if config.cls_weights == "own" and config.dim is None:
         raise ConfigError("vision_head.cls_weights: own needs `dim`: the projection's width.")
-    if not 0 <= config.drop_path < 1:
-        raise ConfigError("vision_head.drop_path must be at least 0 and below 1.")
+    if not (0 <= config.drop_path < 1 and 0 <= config.input_dropout < 1):
+        message = "vision_head.drop_path and input_dropout must be at least 0 and below 1."
+        raise ConfigError(message)
     if config.cls_projection is not None and (config.pooling != "cls" or config.num_blocks):
         message = "vision_head.cls_projection needs `pooling: cls` and `num_blocks: 0`."
         raise ConfigError(message)
+
+
+def _input_norm(kind: str, dim: int) -> nn.Module:
+    if kind == "layer":
+        return nn.LayerNorm(dim, eps=_NORM_EPS)
+    return Standardize(dim) if kind == "standard" else nn.Identity()
+
+
+def _input_norm(config: VisionHeadConfig, in_dim: int) -> nn.Module | None:
+    if config.input_norm == "channel":
+        return ChannelNorm(in_dim)
+    return nn.LayerNorm(in_dim, eps=1e-5) if config.input_norm == "layer" else None
 
 
 def _init_linear(module: nn.Module) -> None:

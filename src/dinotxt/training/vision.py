@@ -127,10 +127,10 @@ Pooled = Literal["avg", "max"]
 def pooled_kind(head: VisionHeadConfig) -> Pooled | None:
     """Tell which pooled patches are enough for a vision head; None: it needs all tokens.
 
-    Without blocks and norm every token is mapped alone and linearly, so the average of the
+    Without blocks and layer norm every token is mapped alone and linearly, so the average of the
     patches may be taken before the head; the maximum only where nothing maps them.
     """
-    if head.num_blocks or (head.input_norm != "none" and head.pooling != "cls"):
+    if head.num_blocks or (head.input_norm == "layer" and head.pooling != "cls"):
         return None
     if head.pooling.endswith("max"):
         return "max" if head.dim is None else None

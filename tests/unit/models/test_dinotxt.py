@@ -7,6 +7,7 @@ from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.models.config import ModelConfig, Pooling, VisionHeadConfig
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.drop_path import SubsetDraw
+from dinotxt.models.input_norm import Standardize
 
 
 def with_head(config: ModelConfig, **options: object) -> DinoTxt:
@@ -143,3 +144,27 @@ def test_the_frozen_hash_follows_the_backbone(model_config: ModelConfig) -> None
     backbone = replace(model_config.backbone, options={**model_config.backbone.options, "depth": 1})
     other = DinoTxt.from_config(replace(model_config, backbone=backbone))
     assert other.frozen_hash() != first.frozen_hash()
+
+
+def test_a_frozen_logit_scale_does_not_train_but_is_saved(model_config: ModelConfig) -> None:
+    config = replace(model_config, logit_scale_init=3.0, logit_scale_frozen=True)
+    model = DinoTxt.from_config(config)
+    assert not model.logit_scale.requires_grad
+    assert model.trainable_state_dict()["logit_scale"].item() == 3.0
+    other = DinoTxt.from_config(config, initialize=False)
+    other.load_trainable(model.trainable_state_dict(), "file")
+    assert not other.logit_scale.requires_grad
+
+
+def test_statistics_of_a_standardised_head_load_into_a_model_without_storage(
+    model_config: ModelConfig,
+) -> None:
+    head = VisionHeadConfig(num_blocks=0, dim=16, input_norm="standard", pooling="avg")
+    config = replace(model_config, vision_head=head)
+    model = DinoTxt.from_config(config).eval()
+    assert isinstance(model.vision_head.input_norm, Standardize)
+    model.vision_head.input_norm.set_statistics(torch.ones(32), torch.full((32,), 2.0))
+    other = DinoTxt.from_config(config, initialize=False).eval()
+    other.load_trainable(model.trainable_state_dict(), "file")
+    images = torch.randn(1, 3, 28, 28)
+    assert torch.equal(other.encode_image(images), model.encode_image(images))

@@ -94,3 +94,16 @@ def test_a_projection_with_a_hidden_layer(folder: str) -> None:
         (16,),
     ]
     assert encoder(*batch()).shape == (5, 16)
+
+
+def test_dropout_is_for_the_hidden_states_of_tuned_layers_in_training(folder: str) -> None:
+    config = PretrainedTextConfig(name=folder, trainable_layers=1, dropout=0.5)
+    encoder = PretrainedTextEncoder(config, 16)
+    ids, lengths = batch()
+    plain = encoder.eval()(ids, lengths)
+    encoder.train()
+    assert not torch.allclose(encoder(ids, lengths), plain)
+    layers = encoder.encoder.encoder.layer
+    assert [layer.training for layer in layers] == [False, False, True]
+    assert layers[2].attention.self.dropout.p == 0
+    assert layers[2].output.dropout.p == 0.5

@@ -5,6 +5,7 @@ import torch
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import VisionHeadConfig
+from dinotxt.models.input_norm import Standardize
 from dinotxt.models.tokens import Tokens
 from dinotxt.models.vision_head import VisionHead
 
@@ -154,3 +155,28 @@ def test_local_patch_attention_keeps_patches_apart() -> None:
     first, second = module(given), module(other)
     torch.testing.assert_close(first.patches[:, 1:], second.patches[:, 1:])
     assert not torch.allclose(first.cls, second.cls)
+
+
+def test_standardising_comes_before_the_projection_and_is_saved() -> None:
+    module = head(num_blocks=0, dim=16, input_norm="standard", pooling="avg")
+    assert {"input_norm.mean", "input_norm.std"} < module.state_dict().keys()
+    given = tokens()
+    assert isinstance(module.input_norm, Standardize)
+    module.input_norm.set_statistics(torch.ones(64), torch.full((64,), 2.0))
+    assert module.input_projection is not None
+    expected = module.input_projection((given.patches - 1) / 2)
+    torch.testing.assert_close(module(given).patches, expected)
+
+
+def test_channels_are_dropped_in_training_alone_and_alike_for_pooled_tokens() -> None:
+    module = head(num_blocks=0, dim=16, input_norm="standard", input_dropout=0.5, pooling="avg")
+    given = tokens()
+    mean = given.patches.mean(dim=1, keepdim=True)
+    pooled = Tokens(given.cls, given.registers, mean, (1, 1))
+    plain = module.pool(module(given))
+    module.train()
+    torch.manual_seed(1)
+    first = module.pool(module(given))
+    torch.manual_seed(1)
+    torch.testing.assert_close(module.pool(module(pooled)), first)
+    assert not torch.allclose(first, plain)
