@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.blocks import VisionBlock
-from dinotxt.models.channel_norm import ChannelNorm
 from dinotxt.models.config import VisionHeadConfig
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.input_norm import Standardize, drop_channels
@@ -137,12 +136,6 @@ def _input_norm(kind: str, dim: int) -> nn.Module:
     if kind == "layer":
         return nn.LayerNorm(dim, eps=_NORM_EPS)
     return Standardize(dim) if kind == "standard" else nn.Identity()
-
-
-def _input_norm(config: VisionHeadConfig, in_dim: int) -> nn.Module | None:
-    if config.input_norm == "channel":
-        return ChannelNorm(in_dim)
-    return nn.LayerNorm(in_dim, eps=1e-5) if config.input_norm == "layer" else None
 
 
 def _init_linear(module: nn.Module) -> None:
