@@ -51,7 +51,7 @@ class Access:
         assert self._token is not None
         scheme, _, given = header.partition(" ")
         is_bearer = scheme.lower() == "bearer"
-        return secrets.compare_digest(given.strip().encode(), self._token) and is_bearer
+        return secrets.compare_digest(given.strip().encode("latin-1"), self._token) and is_bearer
 
 
 def _host_name(header: str) -> str:

@@ -37,7 +37,11 @@ class ProgressStream(Generic[Value]):
         Raises:
             Exception: What the work raises before its first report.
         """
-        first = await self._events.get()
+        try:
+            first = await self._events.get()
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
         if first is None:
             await self._task
         self._events.put_nowait(first)

@@ -24,7 +24,7 @@ async def embed_images(
     if len(images) > limit:
         raise ApiError(422, f"images: {len(images)} are too many, send {limit} at most.")
     features = await engine.embed.images([await image.read() for image in images])
-    return _embeddings(engine, features)
+    return await engine.on_thread(lambda: _embeddings(engine, features))
 
 
 @router.post("/texts", response_model=EmbedAnswer, responses=refusals(429))
@@ -35,7 +35,8 @@ async def embed_texts(engine: TheEngine, request: TextsRequest) -> Response:
         message = f"texts: {len(request.texts)} are too many, send {limits.max_texts} at most."
         raise ApiError(422, message)
     check_texts(request.texts, limits, "texts")
-    return _embeddings(engine, await engine.embed.texts(request.texts))
+    features = await engine.embed.texts(request.texts)
+    return await engine.on_thread(lambda: _embeddings(engine, features))
 
 
 def _embeddings(engine: Engine, features: Features) -> Response:
