@@ -9,6 +9,7 @@ from dinotxt.cli import curate, evaluate, models
 from dinotxt.cli.cache import cache
 from dinotxt.cli.classify import classify
 from dinotxt.cli.index import index
+from dinotxt.cli.plan import plan
 from dinotxt.cli.search import search
 from dinotxt.cli.segment import segment
 from dinotxt.cli.serve import serve
@@ -44,6 +45,7 @@ app.add_typer(curate.app, name="curate")
 app.add_typer(evaluate.app, name="eval")
 app.command("index")(index)
 app.add_typer(models.app, name="models")
+app.command("plan")(plan)
 app.command("search")(search)
 app.command("segment")(segment)
 app.command("serve")(serve)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dinotxt.cluster.assignment import BlockSums, block_sums, nearest
 from dinotxt.cluster.blocks import Block, Vectors, blocks_of
-from dinotxt.cluster.seeding import draw_sample, plus_plus
+from dinotxt.cluster.seeding import choose_centroids, draw_sample
 from dinotxt.errors import DataError
 
 _NUDGE = 1.0 / 1024
@@ -91,7 +91,7 @@ def kmeans(
         k: The number of clusters.
         seed: An integer or a sequence of them.
         lloyd: How long to iterate, and where.
-        initial: ``[k, D]``; by default k-means++ on a sample.
+        initial: ``[k, D]``; by default chosen by `seeding`.
         mapper: How to apply a function to many blocks; ``map`` runs here.
         checkpoint: Where to keep the state between iterations.
 
@@ -136,7 +136,7 @@ def _initial(
     sample = draw_sample(blocks, k, [*key, 0])
     if not np.isfinite(sample).all():
         raise DataError("A vector is NaN or infinite: leave it out before clustering.")
-    start = partial(plus_plus, k=k, seed=[*key, 1])
+    start = partial(choose_centroids, k=k, seed=[*key, 1])
     (centroids,) = mapper(start, [sample])
     return np.asarray(centroids, dtype=np.float32)
 

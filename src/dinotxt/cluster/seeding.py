@@ -1,7 +1,8 @@
-"""Initial centroids: k-means++ on a seeded sample.
+"""Initial centroids, on a seeded sample: k-means++, or k-means|| for many clusters.
 
-Arthur and Vassilvitskii 2007, "k-means++: the advantages of careful seeding"; several candidates
-a step (greedy) up to 1,024 clusters, one above.
+Arthur and Vassilvitskii 2007, "k-means++: the advantages of careful seeding", with several
+candidates a step (greedy); Bahmani et al. 2012, "Scalable k-means++": each of a few rounds draws
+many points at once, here just as many as clusters are wanted.
 """
 
 import math
@@ -15,7 +16,8 @@ from dinotxt.cluster.blocks import Block, Vectors, width_of
 
 _SAMPLE_BYTES = 64 << 20
 _POINTS_A_CLUSTER = 32
-_GREEDY_LIMIT = 1024
+_GREEDY_LIMIT = 256
+_ROUNDS = 32
 
 
 def draw_sample(blocks: Sequence[Block], k: int, seed: Sequence[int]) -> Vectors:
@@ -43,7 +45,7 @@ def draw_sample(blocks: Sequence[Block], k: int, seed: Sequence[int]) -> Vectors
     return sample
 
 
-def plus_plus(sample: Vectors, *, k: int, seed: Sequence[int]) -> NDArray[np.float32]:
+def choose_centroids(sample: Vectors, *, k: int, seed: Sequence[int]) -> NDArray[np.float32]:
     """Choose k rows of a sample ``[n, D]``, each with probability by its squared distance.
 
     Returns:
@@ -52,16 +54,49 @@ def plus_plus(sample: Vectors, *, k: int, seed: Sequence[int]) -> NDArray[np.flo
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
     rows = torch.from_numpy(np.array(sample, dtype=np.float32))
     norms = rows.square().sum(1)
-    candidates = 2 + int(math.log(k)) if k <= _GREEDY_LIMIT else 1
     chosen = [int(generator.integers(len(rows)))]
     closest = _distances(rows, norms, chosen)[0]
-    for _ in range(k - 1):
+    if k <= _GREEDY_LIMIT:
+        _choose_one_by_one(rows, norms, closest, chosen, k, generator)
+    else:
+        _choose_in_rounds(rows, norms, closest, chosen, k, generator)
+    return rows[chosen].numpy()
+
+
+def _choose_one_by_one(
+    rows: torch.Tensor,
+    norms: torch.Tensor,
+    closest: torch.Tensor,
+    chosen: list[int],
+    k: int,
+    generator: np.random.Generator,
+) -> None:
+    """Add the best of a few candidates until there are k."""
+    candidates = 2 + int(math.log(k))
+    while len(chosen) < k:
         tried = _weighted(closest, generator.random(candidates))
         distances = torch.minimum(_distances(rows, norms, tried), closest)
         best = int(distances.sum(1, dtype=torch.float64).argmin())
         closest = distances[best]
         chosen.append(tried[best])
-    return rows[chosen].numpy()
+
+
+def _choose_in_rounds(
+    rows: torch.Tensor,
+    norms: torch.Tensor,
+    closest: torch.Tensor,
+    chosen: list[int],
+    k: int,
+    generator: np.random.Generator,
+) -> None:
+    """Add many at once, in 32 rounds, so that distances are matrix products."""
+    step = -(-k // _ROUNDS)
+    while len(chosen) < k:
+        drawn = _weighted(closest, generator.random(min(step, k - len(chosen))))
+        chosen.extend(drawn)
+        for start in range(0, len(drawn), _GREEDY_LIMIT):
+            part = drawn[start : start + _GREEDY_LIMIT]
+            closest = torch.minimum(closest, _distances(rows, norms, part).amin(0))
 
 
 def _distances(rows: torch.Tensor, norms: torch.Tensor, chosen: list[int]) -> torch.Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dinotxt.cluster import Lloyd, blocks_of, kmeans
 from dinotxt.cluster.assignment import block_sums, nearest
+from dinotxt.cluster.seeding import choose_centroids
 from dinotxt.errors import DataError
 
 Array = NDArray[np.float32]
@@ -57,6 +58,14 @@ def test_objective_is_that_of_faiss_from_the_same_centroids() -> None:
 def test_k_means_plus_plus_finds_well_separated_groups() -> None:
     points = 10 * np.eye(6, dtype=np.float32).repeat(20, 0)
     assert kmeans(points, 6, lloyd=Lloyd(iterations=2)).inertia == pytest.approx(0, abs=1e-3)
+
+
+def test_many_clusters_are_seeded_in_rounds_nearly_as_well() -> None:
+    points = _points(n=3000, groups=300)
+    rounds = choose_centroids(points, k=300, seed=[0])
+    random = points[np.random.default_rng(0).choice(3000, 300, replace=False)]
+    assert len(np.unique(rounds, axis=0)) >= 295
+    assert _inertia(points, rounds) < 0.9 * _inertia(points, random)
 
 
 def test_the_seed_decides_the_result() -> None:

@@ -1,0 +1,44 @@
+"""The plan: linear in the pool, and close to what a run counts."""
+
+import pytest
+
+from dinotxt.curation.config import ImageConfig
+from dinotxt.curation.plan import Rates, kmeans_flops, plan_curation
+
+PAPER = ImageConfig(levels=(20_000_000, 800_000, 80_000))
+
+
+def _row(rows: list[dict[str, str | float | int]], stage: str) -> dict[str, str | float | int]:
+    return next(row for row in rows if row["stage"] == stage)
+
+
+def test_text_stages_cost_what_their_rates_say() -> None:
+    rates = Rates(match=100_000)
+    costs = plan_curation(
+        PAPER, num_pairs=2_300_000_000, num_pictures=2_300_000_000, width=1024, rates=rates
+    )
+    rows = [cost.to_dict() for cost in costs]
+    assert _row(rows, "match")["core_hours"] == pytest.approx(6.3889, abs=1e-3)
+    assert _row(rows, "match")["tasks"] == 230_000
+    assert _row(rows, "embed")["storage_gib"] == pytest.approx(4395, rel=0.01)
+    assert [row["stage"] for row in rows][-1] == "total"
+
+
+def test_cost_is_linear_in_the_pool() -> None:
+    small, large = (
+        plan_curation(PAPER, num_pairs=n, num_pictures=n, width=1024)
+        for n in (30_000_000, 300_000_000)
+    )
+    for one, ten in zip(small, large, strict=True):
+        if one.stage not in {"cluster level 2", "cluster level 3", "total"}:
+            assert ten.core_hours == pytest.approx(10 * one.core_hours, rel=1e-6)
+
+
+def test_a_split_costs_the_root_of_a_flat_level() -> None:
+    flat = 2.0 * 2_300_000_000 * 20_000_000 * 1024 * (PAPER.iterations + 1)
+    assert kmeans_flops(PAPER, 2_300_000_000, 20_000_000, 1024) < flat / 2000
+
+
+def test_no_worker_needs_more_than_the_centroids_of_one_task() -> None:
+    costs = plan_curation(PAPER, num_pairs=2_300_000_000, num_pictures=2_300_000_000, width=1024)
+    assert max(cost.memory_gib for cost in costs) <= 2.0
