@@ -26,9 +26,9 @@ class Batch:
 
     Attributes:
         vision: Pictures ``[B, C, H, W]`` or the backbone's tokens of ``B`` pictures.
-        token_ids: ``[T, L]``, zero-padded captions; T is B unless captions are averaged.
+        token_ids: ``[T, L]``, zero-padded captions; T is B where one caption is drawn.
         lengths: ``[T]``, real tokens of each caption.
-        owners: ``[T]``, the row of each caption's picture where captions are averaged.
+        owners: ``[T]``, the row of each caption's picture where all captions are given.
         skipped: Pictures that could not be read and are not in the batch.
     """
 
@@ -53,14 +53,6 @@ class Batch:
             owners=None if self.owners is None else self.owners.to(device),
         )
 
-    def average_captions(self, text_features: Tensor) -> Tensor:
-        """Turn the features of T captions into those of B pictures: normalise, then average."""
-        if self.owners is None:
-            return text_features
-        units = torch.nn.functional.normalize(text_features, dim=-1)
-        sums = units.new_zeros(len(self), units.shape[1]).index_add(0, self.owners, units)
-        return sums / self.owners.bincount(minlength=len(self)).unsqueeze(1)
-
 
 class VisionSource(Protocol):
     """Gives the vision side of pairs."""
@@ -79,7 +71,7 @@ class Batches(Dataset[Batch]):
         captions: The captions.
         sampler: The order.
         micro_batch_size: Pairs a micro-batch; the last one of a step may be smaller.
-        average_captions: Give all captions of a picture rather than one.
+        all_captions: Give all captions of a picture rather than one.
     """
 
     def __init__(
@@ -89,13 +81,13 @@ class Batches(Dataset[Batch]):
         sampler: EpochSampler,
         *,
         micro_batch_size: int,
-        average_captions: bool = False,
+        all_captions: bool = False,
     ) -> None:
         self.vision = vision
         self.captions = captions
         self.sampler = sampler
         self.micro_batch_size = micro_batch_size
-        self.average_captions = average_captions
+        self.all_captions = all_captions
         self.chunks = -(-sampler.batch_size // micro_batch_size)
 
     def __getitem__(self, number: int) -> Batch:
@@ -106,7 +98,7 @@ class Batches(Dataset[Batch]):
         epoch = self.sampler.epoch(step)
         vision, read, skipped = self.vision.read(pairs, epoch)
         owners = None
-        if self.average_captions:
+        if self.all_captions:
             captions, rows = self.captions.of(read)
             owners = torch.from_numpy(rows)
         else:

@@ -34,8 +34,8 @@ class DataConfig(Config):
         mean: Subtracted from each channel (0 to 1); None: the backbone's own.
         std: Divides each channel; None: the backbone's own.
         views: Random crops and flips of the training pictures; None: the plain picture.
-        captions: One caption a picture and epoch is ``drawn``, or the features of all its
-            captions are ``averaged``.
+        captions: One caption a picture and epoch is ``drawn``, the features of all its captions
+            are ``averaged``, or ``all`` of them are texts of their own in the loss.
         channels: Which channels of the file to read, in this order, for pictures that are not RGB.
         value_range: The values of the file that become 0 and 1, for 16-bit or float pictures.
         num_workers: Processes that decode pictures.
@@ -52,7 +52,7 @@ class DataConfig(Config):
     mean: tuple[float, ...] | None = None
     std: tuple[Positive, ...] | None = None
     views: ViewConfig | None = None
-    captions: Literal["drawn", "averaged"] = "drawn"
+    captions: Literal["drawn", "averaged", "all"] = "drawn"
     channels: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
     num_workers: Annotated[int, Field(ge=0)] = 2
@@ -87,6 +87,20 @@ class DataConfig(Config):
         )
 
 
+class GroupConfig(Config):
+    """Other settings for some parameters.
+
+    Attributes:
+        prefix: How their names begin, such as ``text_encoder.encoder``.
+        lr_factor: Their share of the learning rate; 0 keeps them as they are.
+        weight_decay: Their weight decay; None: that of the others.
+    """
+
+    prefix: str
+    lr_factor: Annotated[float, Field(ge=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+
+
 class AdamWConfig(Config):
     """AdamW, with a linear warm-up and a cosine to zero.
 
@@ -97,7 +111,7 @@ class AdamWConfig(Config):
         eps: The term that keeps the update finite.
         warmup_steps: Steps until the peak.
         clip_norm: The largest norm of the gradient; None: no clipping.
-        text_lr_factor: The text encoder's share of the learning rate.
+        groups: Exceptions for some parameters; the first that fits a name holds.
         average: Decay of a moving average of the weights, which then is what is evaluated and
             saved; None: the weights themselves.
     """
@@ -109,7 +123,7 @@ class AdamWConfig(Config):
     eps: Positive = 1e-8
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     clip_norm: Positive | None = None
-    text_lr_factor: Annotated[float, Field(ge=0)] = 1.0
+    groups: tuple[GroupConfig, ...] = ()
     average: Fraction | None = None
 
 
@@ -127,6 +141,21 @@ class SigmoidLossConfig(Config):
 
 
 LossConfig = Annotated[ClipLossConfig | SigmoidLossConfig, Field(discriminator="kind")]
+
+
+class RidgeConfig(Config):
+    """A closed-form start for a linear head: predict whitened caption vectors from pooled tokens.
+
+    Attributes:
+        penalty: The weight of the squared coefficients (of standardised channels).
+        whitening: The power of the caption covariance that is divided out, halved: 0 none, 1 all.
+        passes: How often each picture is read, each time with another view.
+    """
+
+    kind: Literal["ridge"] = "ridge"
+    penalty: Positive = 2.0
+    whitening: Annotated[float, Field(ge=0, le=1)] = 0.5
+    passes: PositiveInt = 1
 
 
 class CheckpointConfig(Config):
@@ -152,6 +181,7 @@ class TrainConfig(Config):
         batch_size: Pairs a step, over all processes.
         micro_batch_size: Pairs that are held with their activations at once. Smaller than
             ``batch_size``, the step runs in two passes (gradient caching) with equal results.
+        start: What the trained parameters start from besides their usual initialisation.
     """
 
     output: Path
@@ -163,6 +193,7 @@ class TrainConfig(Config):
     data: DataConfig
     optim: AdamWConfig = AdamWConfig()
     loss: LossConfig = ClipLossConfig()
+    start: RidgeConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
@@ -170,6 +201,8 @@ class TrainConfig(Config):
     def _check(self) -> "TrainConfig":
         if self.data.curation is not None:
             raise ValueError("data.curation is not supported yet: leave it null")
+        if self.data.captions == "all" and self.loss.kind != "clip":
+            raise ValueError("data.captions: all needs loss.kind clip")
         return self
 
     @classmethod

@@ -45,7 +45,9 @@ class Learner:
         self.average = None
         if config.optim.average is not None:
             self.average = MovingAverage(named, config.optim.average)
-        self._step = TrainingStep(model, self.objective, seed=config.seed, device=device)
+        self._step = TrainingStep(
+            model, self.objective, config.data, seed=config.seed, device=device
+        )
         if state is not None:
             self.objective.load_state_dict(state["objective"])
             self.optimizer.load_state_dict(state["optimizer"])

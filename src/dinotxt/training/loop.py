@@ -16,6 +16,7 @@ from dinotxt.training.config import TrainConfig
 from dinotxt.training.learner import Learner
 from dinotxt.training.log import Reporter, StepRecord
 from dinotxt.training.quarantine import Quarantine
+from dinotxt.training.ridge import start_from_ridge
 from dinotxt.training.run import Run, Snapshot
 from dinotxt.training.setup import RunBuilder, transform_config
 from dinotxt.training.signals import StopRequest
@@ -67,6 +68,10 @@ class Loop:
         self.step: int = state.get("step", 0)
         self.best: dict[str, Any] = state.get("best", {})
         self.metrics: dict[str, float] = state.get("metrics", {})
+        if config.start is not None and not state:
+            start_from_ridge(
+                model.to(device).eval(), self.data.batches, config.start, device=device
+            )
         self.learner = Learner(
             model,
             config,

@@ -21,19 +21,26 @@ class Objective(nn.Module):
         if config.kind == "sigmoid":
             self.logit_bias = nn.Parameter(torch.tensor(config.bias))
 
-    def forward(self, image_features: Tensor, text_features: Tensor, log_scale: Tensor) -> Tensor:
-        """Return the loss of matching rows.
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        log_scale: Tensor,
+        owners: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss of pictures and their texts.
 
         Args:
             image_features: ``[N, E]``; normalised here, over the whole vector.
-            text_features: ``[N, E]``, likewise.
+            text_features: ``[M, E]``, likewise.
             log_scale: The logarithm of the logit scale.
+            owners: ``[M]``, the picture of each text; None: row by row.
         """
         image = F.normalize(_full_precision(image_features), dim=-1)
         text = F.normalize(_full_precision(text_features), dim=-1)
         if self.logit_bias is not None:
             return sigmoid_loss(image, text, log_scale.exp(), self.logit_bias)
-        return clip_loss(image, text, log_scale.exp())
+        return clip_loss(image, text, log_scale.exp(), owners)
 
 
 def _full_precision(features: Tensor) -> Tensor:

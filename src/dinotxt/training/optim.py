@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dinotxt.errors import ConfigError
 from dinotxt.training.config import AdamWConfig
 from dinotxt.training.schedule import learning_rate_factor
 
@@ -21,21 +22,31 @@ def parameter_groups(
     bias or logit scale. Embeddings do decay.
 
     Args:
-        named_parameters: Names as in the model: the text encoder's start with
-            ``text_encoder.``.
+        named_parameters: Every parameter by its name in the model.
         config: The optimiser's settings.
 
     Returns:
         AdamW groups with the extra key ``factor``, the group's share of the learning rate.
+
+    Raises:
+        ConfigError: If a prefix of ``config.groups`` fits no trained parameter.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    unused = {group.prefix for group in config.groups}
     for name, parameter in named_parameters:
         if not parameter.requires_grad:
             continue
-        decays = parameter.ndim >= 2 and not any(part in name for part in _NO_DECAY)
-        is_text = name.startswith("text_encoder.")
-        key = (config.weight_decay if decays else 0.0, config.text_lr_factor if is_text else 1.0)
-        groups.setdefault(key, []).append(parameter)
+        own = next((group for group in config.groups if name.startswith(group.prefix)), None)
+        decay, factor = config.weight_decay, 1.0
+        if own is not None:
+            unused.discard(own.prefix)
+            factor = own.lr_factor
+            decay = decay if own.weight_decay is None else own.weight_decay
+        if parameter.ndim < 2 or any(part in name for part in _NO_DECAY):
+            decay = 0.0
+        groups.setdefault((decay, factor), []).append(parameter)
+    if unused:
+        raise ConfigError(f"optim.groups: no trained parameter begins with {sorted(unused)}.")
     return [
         {"params": parameters, "weight_decay": decay, "factor": factor}
         for (decay, factor), parameters in groups.items()

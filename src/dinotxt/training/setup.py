@@ -126,7 +126,7 @@ class RunBuilder:
             self._captions(pairs),
             EpochSampler(len(pairs), config.batch_size, config.seed),
             micro_batch_size=config.micro_batch_size or config.batch_size,
-            average_captions=data.captions == "averaged",
+            all_captions=data.captions != "drawn",
         )
         return pairs, batches
 

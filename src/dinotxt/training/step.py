@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.tokens import Tokens
 from dinotxt.training.batches import Batch
+from dinotxt.training.config import DataConfig
 from dinotxt.training.objective import Objective
 
 
@@ -36,15 +38,23 @@ class TrainingStep:
     Args:
         model: The model, in training mode.
         objective: The loss.
+        data: How captions and tokens are used.
         seed: The seed of the run.
         device: Where the model is.
     """
 
     def __init__(
-        self, model: DinoTxt, objective: Objective, *, seed: int, device: torch.device
+        self,
+        model: DinoTxt,
+        objective: Objective,
+        data: DataConfig,
+        *,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.model = model
         self.objective = objective
+        self.data = data
         self.seed = seed
         self.device = device
 
@@ -53,24 +63,29 @@ class TrainingStep:
         chunks = self._chunks(step, batches)
         if len(chunks) == 1:
             image, text = self._features(chunks[0])
-            return self._backward(image, text)
+            return self._backward(image, text, chunks)
         with torch.no_grad():
             features = [self._features(chunk) for chunk in chunks]
-        image, text = (torch.cat(part).requires_grad_() for part in zip(*features, strict=True))
-        loss = self._backward(image, text)
+        images, texts = zip(*features, strict=True)
+        image, text = torch.cat(images).requires_grad_(), torch.cat(texts).requires_grad_()
+        loss = self._backward(image, text, chunks)
         assert image.grad is not None
         assert text.grad is not None
-        for chunk in chunks:
-            own = slice(chunk.draw.start, chunk.draw.start + chunk.draw.size)
-            outputs = self._features(chunk)
-            pairs = zip(outputs, (image.grad[own], text.grad[own]), strict=True)
+        image_grads = torch.split(image.grad, [len(part) for part in images])
+        text_grads = torch.split(text.grad, [len(part) for part in texts])
+        for chunk, *gradients in zip(chunks, image_grads, text_grads, strict=True):
+            pairs = zip(self._features(chunk), gradients, strict=True)
             # With frozen towers and no head, an output may have nothing behind it to train.
-            live = [(out, grad) for out, grad in pairs if out.requires_grad]
-            torch.autograd.backward([out for out, _ in live], [grad for _, grad in live])
+            live = [(output, grad) for output, grad in pairs if output.requires_grad]
+            torch.autograd.backward([output for output, _ in live], [grad for _, grad in live])
         return loss
 
-    def _backward(self, image: Tensor, text: Tensor) -> Tensor:
-        loss: Tensor = self.objective(image, text, self.model.logit_scale)
+    def _backward(self, image: Tensor, text: Tensor, chunks: Sequence[_Chunk]) -> Tensor:
+        owners = None
+        if self.data.captions == "all":
+            parts = [c.batch.owners + c.draw.start for c in chunks if c.batch.owners is not None]
+            owners = torch.cat(parts)
+        loss: Tensor = self.objective(image, text, self.model.logit_scale, owners)
         torch.autograd.backward(loss)
         return loss.detach()
 
@@ -90,13 +105,22 @@ class TrainingStep:
         return chunks
 
     def _features(self, chunk: _Chunk) -> tuple[Tensor, Tensor]:
-        """Return image and text features, ``[b, E]`` each, not normalised."""
+        """Return image features ``[b, E]`` and text features, not normalised."""
         torch.manual_seed(chunk.seed)
-        vision = chunk.vision
-        tokens = self.model.backbone(vision) if isinstance(vision, Tensor) else vision
+        vision, batch = chunk.vision, chunk.batch
+        tokens: Tokens = self.model.backbone(vision) if isinstance(vision, Tensor) else vision
         image = self.model.encode_tokens(tokens, draw=chunk.draw)
-        text = self.model.encode_text(chunk.batch.token_ids, chunk.batch.lengths)
-        return image, chunk.batch.average_captions(text)
+        text = self.model.encode_text(batch.token_ids, batch.lengths)
+        if self.data.captions == "averaged" and batch.owners is not None:
+            text = average_captions(text, batch.owners, len(batch))
+        return image, text
+
+
+def average_captions(text_features: Tensor, owners: Tensor, num_pictures: int) -> Tensor:
+    """Normalise the features of captions, ``[T, E]``, and average those of each picture."""
+    units = F.normalize(text_features, dim=-1)
+    sums = units.new_zeros(num_pictures, units.shape[1]).index_add(0, owners, units)
+    return sums / owners.bincount(minlength=num_pictures).unsqueeze(1)
 
 
 def _seed(*parts: int) -> int:

@@ -31,10 +31,10 @@ def numbered(texts: Sequence[str]) -> TokenBatch:
     return TokenBatch(np.array(ids), np.full(len(ids), 2))
 
 
-def batches(*, micro: int = 4, averaged: bool = False) -> Batches:
+def batches(*, micro: int = 4, every: bool = False) -> Batches:
     table = CaptionTable([(f"{n} a", f"{n} b") for n in range(9)], numbered, seed=1)
     sampler = EpochSampler(9, 4, 1)
-    return Batches(Numbers(), table, sampler, micro_batch_size=micro, average_captions=averaged)
+    return Batches(Numbers(), table, sampler, micro_batch_size=micro, all_captions=every)
 
 
 def images(batch: Batch) -> list[float]:
@@ -76,14 +76,12 @@ def test_micro_batches_make_up_the_batch_whoever_reads_them(num_workers: int) ->
         assert torch.equal(one[0].token_ids, torch.cat([part.token_ids for part in parts]))
 
 
-def test_averaged_captions_come_all_with_their_owner() -> None:
-    batch = batches(averaged=True)[0]
+def test_all_captions_come_with_their_owner() -> None:
+    batch = batches(every=True)[0]
     assert batch.owners is not None
     assert len(batch.token_ids) == 2 * len(batch)
     shown = torch.tensor(images(batch))[batch.owners] % 100
     assert torch.equal(shown, batch.token_ids[:, 0].float())
-    averaged = batch.average_captions(torch.tensor([[2.0, 0.0], [0.0, 5.0]] * len(batch)))
-    assert torch.equal(averaged, torch.full((len(batch), 2), 0.5))
 
 
 def test_an_error_of_a_reader_reaches_the_caller() -> None:

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from dinotxt.training.config import AdamWConfig
+from dinotxt.errors import ConfigError
+from dinotxt.training.config import AdamWConfig, GroupConfig
 from dinotxt.training.optim import MovingAverage, Optimizer, parameter_groups
 
 
@@ -40,21 +41,27 @@ def test_decay_falls_on_matrices_and_embeddings_alone() -> None:
     }
 
 
+def test_a_group_that_fits_no_parameter_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"optim\.groups: .*'frozen', 'txt"):
+        grouped(AdamWConfig(groups=(GroupConfig(prefix="txt"), GroupConfig(prefix="frozen"))))
+
+
 def test_the_text_encoder_may_learn_at_its_own_rate() -> None:
-    factors = grouped(AdamWConfig(text_lr_factor=0.1))
-    assert {name.startswith("text_encoder"): factor for name, (_, factor) in factors.items()} == {
-        True: 0.1,
-        False: 1.0,
-    }
+    text = GroupConfig(prefix="text_encoder.", lr_factor=0.1, weight_decay=0.5)
+    groups = grouped(AdamWConfig(groups=(text, GroupConfig(prefix="logit_scale", lr_factor=0))))
+    assert groups["text_encoder.fc.weight"] == (0.5, 0.1)
+    assert groups["text_encoder.fc.bias"] == (0.0, 0.1)
+    assert groups["head.weight"] == (0.1, 1.0)
+    assert groups["logit_scale"] == (0.0, 0.0)
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = Optimizer(
         [("text_encoder.w", parameter)],
-        AdamWConfig(lr=0.1, text_lr_factor=0.5, warmup_steps=0),
+        AdamWConfig(lr=0.1, groups=(text,), warmup_steps=0),
         steps=10,
     )
     parameter.grad = torch.ones(1)
     assert optimizer.update(0) == 0.1
-    assert parameter.item() == pytest.approx(-0.05)
+    assert parameter.item() == pytest.approx(-0.01)
     assert parameter.grad is None
 
 

@@ -8,7 +8,7 @@ from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.batches import Batch
 from dinotxt.training.config import ClipLossConfig, TrainConfig
 from dinotxt.training.objective import Objective
-from dinotxt.training.step import TrainingStep
+from dinotxt.training.step import TrainingStep, average_captions
 
 Make = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
@@ -17,14 +17,15 @@ CPU = torch.device("cpu")
 def build(config: TrainConfig) -> tuple[DinoTxt, TrainingStep]:
     torch.manual_seed(0)
     model = DinoTxt.from_config(config.model).double().train()
-    return model, TrainingStep(model, Objective(ClipLossConfig()), seed=5, device=CPU)
+    objective = Objective(ClipLossConfig())
+    return model, TrainingStep(model, objective, config.data, seed=5, device=CPU)
 
 
-def batch(*, averaged: bool = False) -> Batch:
+def batch(*, every: bool = False) -> Batch:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(7, 3, 32, 32, generator=generator, dtype=torch.float64)
-    owners = torch.tensor([0, 0, 1, 2, 2, 3, 4, 5, 6]) if averaged else None
-    count = 9 if averaged else 7
+    owners = torch.tensor([0, 0, 1, 2, 2, 3, 4, 5, 6]) if every else None
+    count = 9 if every else 7
     ids = torch.randint(1, 49406, (count, 6), generator=generator)
     return Batch(images, ids, torch.randint(1, 7, (count,), generator=generator), owners)
 
@@ -64,10 +65,24 @@ def test_the_drop_path_changes_with_the_step_and_repeats_with_it(config: Make) -
 
 
 def test_averaged_captions_give_one_feature_a_picture(config: Make) -> None:
-    _, step = build(config())
-    one = batch(averaged=True)
+    one = batch(every=True)
+    assert one.owners is not None
     features = torch.nn.functional.normalize(torch.randn(9, 4, dtype=torch.float64), dim=-1)
-    averaged = one.average_captions(features)
+    averaged = average_captions(features, one.owners, 7)
     torch.testing.assert_close(averaged[0], (features[0] + features[1]) / 2)
     torch.testing.assert_close(averaged[1], features[2])
+    _, step = build(config("data.captions=averaged"))
     assert torch.isfinite(step(0, [one]))
+
+
+def test_all_captions_are_texts_of_their_own_also_in_micro_batches(config: Make) -> None:
+    whole = batch(every=True)
+    assert isinstance(whole.vision, Tensor)
+    ids, lengths = whole.token_ids, whole.lengths
+    first = Batch(whole.vision[:3], ids[:5], lengths[:5], torch.tensor([0, 0, 1, 2, 2]))
+    second = Batch(whole.vision[3:], ids[5:], lengths[5:], torch.arange(4))
+    settings = config("data.captions=all")
+    losses = [build(settings)[1](3, batches) for batches in ([whole], [first, second])]
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-12)
+    drawn = build(config())[1](3, [batch()])
+    assert not torch.isclose(losses[0], drawn)

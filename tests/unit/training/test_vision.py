@@ -110,7 +110,7 @@ def test_pooled_tokens_give_what_the_pooling_takes(pairs: list[Pair], tmp_path: 
 
 @pytest.mark.parametrize("pooling", ["cls", "avg", "max", "cls_max", "cls_avg"])
 @pytest.mark.parametrize("dim", [None, 6])
-@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("norm", ["none", "standard", "layer"])
 def test_pooling_first_changes_nothing_where_it_is_allowed(
     pooling: str, dim: int | None, norm: str
 ) -> None:

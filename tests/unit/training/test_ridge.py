@@ -1,0 +1,128 @@
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dinotxt.data.sampler import EpochSampler
+from dinotxt.errors import ConfigError
+from dinotxt.models.config import VisionHeadConfig
+from dinotxt.models.tokens import Tokens
+from dinotxt.models.vision_head import VisionHead
+from dinotxt.results.skip import Skip
+from dinotxt.text.tokenizer import TokenBatch
+from dinotxt.training.batches import Batches
+from dinotxt.training.captions import CaptionTable
+from dinotxt.training.config import RidgeConfig
+from dinotxt.training.ridge import start_from_ridge
+
+NUM_PAIRS, WIDTH, HIDDEN = 200, 5, 3
+
+
+class Text(nn.Module):
+    """A text encoder whose vector of a caption is a row of a table."""
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.table = table
+        self.projection: nn.Module = nn.Linear(HIDDEN, HIDDEN)
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        del lengths
+        output: Tensor = self.projection(self.table[token_ids[:, 0]])
+        return output
+
+
+class Cached:
+    """Tokens whose patches average to a linear function of the captions, plus noise."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+    def read(
+        self, pairs: NDArray[np.int64], epoch: int
+    ) -> tuple[Tokens, NDArray[np.int64], tuple[Skip, ...]]:
+        cls = self.features[epoch % 2][pairs]
+        return (
+            Tokens(cls, cls[:, None][:, :0], cls[:, None] + torch.zeros(1, 4, 1), (2, 2)),
+            pairs,
+            (),
+        )
+
+
+def numbered(texts: Sequence[str]) -> TokenBatch:
+    return TokenBatch(np.array([[int(text)] for text in texts]), np.ones(len(texts), np.int64))
+
+
+def problem(**head: Any) -> tuple[Any, Batches, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(2 * NUM_PAIRS, HIDDEN, generator=generator) * torch.tensor([3.0, 1, 0.2])
+    vectors += 5
+    mean = vectors.view(NUM_PAIRS, 2, HIDDEN).mean(1)
+    noise = torch.randn(2, NUM_PAIRS, WIDTH, generator=generator)
+    images = mean @ torch.randn(HIDDEN, WIDTH, generator=generator) + 0.1 * noise + 2
+    settings: dict[str, Any] = {
+        "num_blocks": 0,
+        "input_norm": "standard",
+        "dim": HIDDEN,
+        "pooling": "avg",
+    } | head
+    vision_head = VisionHead(VisionHeadConfig(**settings), WIDTH)
+    text = Text(vectors)
+
+    def encode_text(token_ids: Tensor, lengths: Tensor) -> Tensor:
+        encoded: Tensor = text(token_ids, lengths)
+        return encoded
+
+    model = SimpleNamespace(vision_head=vision_head, text_encoder=text, encode_text=encode_text)
+    captions = [(str(2 * n), str(2 * n + 1)) for n in range(NUM_PAIRS)]
+    table = CaptionTable(captions, numbered, seed=0)
+    sampler = EpochSampler(NUM_PAIRS, 10, 0)
+    return model, Batches(Cached(images), table, sampler, micro_batch_size=10), images, vectors
+
+
+def test_the_start_is_the_ridge_solution_on_whitened_vectors() -> None:
+    model, batches, images, vectors = problem()
+    start_from_ridge(
+        model,
+        batches,
+        RidgeConfig(penalty=0.3, whitening=0.5, passes=2),
+        device=torch.device("cpu"),
+    )
+    rows, texts = images.flatten(0, 1).double(), vectors.double()
+    centred = texts - texts.mean(0)
+    values, basis = torch.linalg.eigh(centred.T @ centred / len(texts))
+    whiten = basis @ ((values + 1e-4 * values.max()) ** -0.25).diag() @ basis.T
+    target = (centred.view(NUM_PAIRS, 2, HIDDEN).mean(1) @ whiten).repeat(2, 1)
+    scaled = (rows - rows.mean(0)) / (rows.std(0, unbiased=False) + 1e-3)
+    gram = scaled.T @ scaled / len(rows) + 0.3 * torch.eye(WIDTH)
+    solution = scaled @ torch.linalg.solve(gram, scaled.T @ target / len(rows))
+    tokens = batches.vision.read(np.arange(NUM_PAIRS), 0)[0]
+    found = model.vision_head.pool(model.vision_head(tokens)).double()
+    expected = solution / solution.square().sum(1).mean().sqrt()
+    torch.testing.assert_close(found, expected[:NUM_PAIRS], rtol=1e-3, atol=1e-4)
+    text = model.text_encoder.projection(vectors).double()
+    wanted = centred @ whiten / target.square().sum(1).mean().sqrt()
+    torch.testing.assert_close(text, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_pictures_find_their_captions_without_training() -> None:
+    model, batches, _, vectors = problem()
+    start_from_ridge(model, batches, RidgeConfig(penalty=0.01), device=torch.device("cpu"))
+    tokens = batches.vision.read(np.arange(NUM_PAIRS), 0)[0]
+    image = nn.functional.normalize(model.vision_head.pool(model.vision_head(tokens)), dim=1)
+    text = model.text_encoder.projection(vectors).view(NUM_PAIRS, 2, HIDDEN).mean(1)
+    ranks = (image @ nn.functional.normalize(text, dim=1).T).argsort(1, descending=True)
+    near = (ranks[:, :10] == torch.arange(NUM_PAIRS)[:, None]).any(1).float().mean()
+    assert near > 0.6
+
+
+def test_other_heads_are_refused() -> None:
+    for head in ({"input_norm": "none"}, {"pooling": "cls_avg"}, {"num_blocks": 1}):
+        model, batches, _, _ = problem(**head)
+        with pytest.raises(ConfigError, match=r"start\.kind: ridge needs"):
+            start_from_ridge(model, batches, RidgeConfig(), device=torch.device("cpu"))
