@@ -231,6 +231,12 @@ def test_the_help_names_the_address_and_the_token() -> None:
     assert "DINOTXT_TOKEN" in result.output
 
 
+def test_an_empty_token_is_not_taken_for_none() -> None:
+    result = CliRunner().invoke(app, ["serve", "--model", "none", "--token", ""])
+    assert result.exit_code == 1
+    assert "token is empty" in result.stderr
+
+
 def test_a_port_that_is_taken_is_an_error_in_words(tmp_path: Path, tiny_model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -6,7 +6,7 @@ import typer
 
 from dinotxt.cli.options import Device, Json, Model, Quiet, Size
 from dinotxt.cli.session import session
-from dinotxt.errors import import_extra
+from dinotxt.errors import ConfigError, import_extra
 
 
 def serve(
@@ -39,6 +39,8 @@ def serve(
 ) -> None:
     """Serve a model over HTTP: an API and a web page, for this machine unless told otherwise."""
     with session("serve", json, quiet) as current:
+        if token == "":
+            raise ConfigError("The token is empty: fill --token or DINOTXT_TOKEN in, or unset it.")
         import_extra("fastapi", extra="serve")
         import_extra("uvicorn", extra="serve")
 
@@ -52,7 +54,7 @@ def serve(
             {
                 "host": host,
                 "port": port,
-                "token": token or None,
+                "token": token,
                 "allowed_hosts": allowed_host or (),
                 "batch_size": batch_size,
                 "limits": {"timeout": timeout, "max_bytes": max_megabytes << 20},

@@ -67,6 +67,14 @@ def test_what_is_not_a_picture_is_refused(client: TestClient, content: bytes) ->
     _assert_error(_classify(client, content), 422, "picture cannot be used")
 
 
+def test_a_truncated_picture_is_refused(client: TestClient) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 80).save(stream, "JPEG")
+    whole = stream.getvalue()
+    assert _classify(client, whole).status_code == 200
+    _assert_error(_classify(client, whole[: len(whole) // 2]), 422, "damaged or truncated")
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
 def test_pictures_of_every_mode_are_answered(client: TestClient, mode: str) -> None:
     stream = io.BytesIO()
@@ -92,6 +100,7 @@ def test_an_address_is_not_fetched(client: TestClient) -> None:
         ("red,red", "twice"),
         ("a,b,c,d", "4 are too many"),
         ("x" * 51, "more than 50 characters"),
+        (",".join(map(str, range(10_000))), "10000 are too many"),
     ],
 )
 def test_labels_have_limits(
