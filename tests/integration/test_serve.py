@@ -123,7 +123,8 @@ def test_every_endpoint_answers_as_the_library_does(
         hits = client.post("/v1/search", files=files, data={"k": 1}).json()["hits"]
         assert hits[0]["path"] == "3.png"
         assert client.get(hits[0]["picture"]).headers["content-type"] == "image/jpeg"
-        assert client.get("/healthz").json()["status"] == "ok"
+        assert client.get("/healthz").json() == {"status": "ok", "model": tiny_model.name}
+        assert str(tiny_model.parent) not in client.get("/v1/info").text
         assert "dinotxt_batch_items_count" in client.get("/metrics").text
 
 

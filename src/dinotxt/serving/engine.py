@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from dinotxt.inference.encoder import Encoder, Features
@@ -34,6 +35,7 @@ class Engine:
         index: What is searched, if anything.
 
     Attributes:
+        model: What answers call the model.
         embed: Gives features.
         segments: Segments pictures.
         links: Names pictures of the index.
@@ -49,6 +51,7 @@ class Engine:
         self.encoder = encoder
         self.config = config
         self.index = index
+        self.model = _shown_name(encoder.name)
         self.links = PictureLinks()
         self._threads = ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode")
         self.embed = Embedder(encoder, config, metrics, self._threads)
@@ -96,3 +99,8 @@ class Engine:
         """Finish what waits, refuse what comes, end the threads."""
         await asyncio.gather(self.embed.close(), self.segments.close())
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _shown_name(name: str) -> str:
+    """Return a model's name; of a folder only the last part, since where it lies is private."""
+    return Path(name).resolve().name if Path(name).is_dir() else name

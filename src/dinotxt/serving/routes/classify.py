@@ -20,7 +20,7 @@ async def classify(
     result = await engine.classify(await image.read(), names, patterns)
     return answer(
         ClassifyAnswer(
-            model=engine.encoder.name,
+            model=engine.model,
             labels=[LabelScore(**label._asdict()) for label in result.labels],
         )
     )

@@ -41,6 +41,6 @@ async def embed_texts(engine: TheEngine, request: TextsRequest) -> Response:
 
 def _embeddings(engine: Engine, features: Features) -> Response:
     content = EmbedAnswer(
-        model=engine.encoder.name, dim=features.shape[1], embeddings=features.tolist()
+        model=engine.model, dim=features.shape[1], embeddings=features.tolist()
     )
     return answer(content)

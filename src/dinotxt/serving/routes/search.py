@@ -35,7 +35,7 @@ async def search(
     else:
         query = await engine.embed.images([await image.read()])
     hits = [_hit(engine, hit) for hit in await engine.search(query, k)]
-    return answer(SearchAnswer(model=engine.encoder.name, hits=hits))
+    return answer(SearchAnswer(model=engine.model, hits=hits))
 
 
 @router.get(

@@ -58,7 +58,7 @@ async def segment(
 
     async def render(result: Segmentation) -> str:
         content = await engine.on_thread(
-            lambda: _content(engine.encoder.name, mode, result, output)
+            lambda: _content(engine.model, mode, result, output)
         )
         return content.model_dump_json(exclude_none=True)
 

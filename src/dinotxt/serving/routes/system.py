@@ -15,7 +15,7 @@ router = APIRouter(tags=["system"])
 @router.get("/healthz", response_model=HealthAnswer, responses=refusals())
 async def healthz(engine: TheEngine) -> Response:
     """Tell that the server runs."""
-    return answer(HealthAnswer(model=engine.encoder.name))
+    return answer(HealthAnswer(model=engine.model))
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
@@ -31,7 +31,7 @@ async def info(engine: TheEngine) -> Response:
     return answer(
         InfoAnswer(
             version=__version__,
-            model=engine.encoder.name,
+            model=engine.model,
             dim=engine.encoder.embed_dim,
             modes=list(MODES),
             templates=list(template_sets()),
