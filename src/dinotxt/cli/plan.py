@@ -17,6 +17,10 @@ Overrides = Annotated[
 Pairs = Annotated[
     int | None, typer.Option(min=1, help="Pairs of the pool (default: those that were read).")
 ]
+EmbedRate = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Pictures embedded a second (default: a ViT-L/14 on one core)."),
+]
 Width = Annotated[int, typer.Option(min=1, help="Width of a picture's vector, with --pairs.")]
 
 
@@ -26,6 +30,7 @@ def plan(
     *,
     pairs: Pairs = None,
     width: Width = 1024,
+    embed_rate: EmbedRate = None,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -33,13 +38,22 @@ def plan(
     with session("plan", json_path, quiet) as current:
         from dinotxt.config import load_config
         from dinotxt.curation.config import CurationConfig
-        from dinotxt.curation.plan import plan_curation, pool_size
+        from dinotxt.curation.plan import Rates, plan_curation, pool_size
 
         config = load_config(CurationConfig, file, overrides or [])
         num_pairs, num_pictures, vector = (pairs, pairs, width) if pairs else pool_size(config)
         costs = plan_curation(
-            config.image, num_pairs=num_pairs, num_pictures=num_pictures, width=vector
+            config.image,
+            num_pairs=num_pairs,
+            num_pictures=num_pictures,
+            width=vector,
+            rates=Rates(embed=embed_rate) if embed_rate else Rates(),
         )
+        if config.image.levels[0] > num_pictures:
+            current.errors.print(
+                f"warning: {num_pictures} pictures cannot make {config.image.levels[0]} clusters; "
+                "`dinotxt curate` would refuse these levels."
+            )
         rows = [cost.to_dict() for cost in costs]
         table = Table(*rows[0])
         for row in rows:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.cluster.blocks import Block, blocks_of
+from dinotxt.cluster.blocks import Block, blocks_of, width_of
 from dinotxt.cluster.kmeans import Lloyd
 from dinotxt.curation.block_files import block_path
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.level import MAX_CENTROIDS, LevelPlan, direct_level
+from dinotxt.curation.level import LevelPlan, direct_level, needs_split
 from dinotxt.curation.split import split_level
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
 from dinotxt.errors import DataError
@@ -100,7 +100,8 @@ def build_levels(
                 resamplings=settings.resamplings,
                 points=settings.points,
             )
-            (split_level if k > MAX_CENTROIDS else direct_level)(plan, engine)
+            build = split_level if needs_split(k, width_of(blocks)) else direct_level
+            build(plan, engine)
         shutil.rmtree(path / "work", ignore_errors=True)
         blocks = blocks_of([path / "centroids.npy"])
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,15 @@ NEAR_DUPLICATE = "near-duplicate picture"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What every task knows."""
+    """What every task knows; arrays over all clusters or rows stay in files."""
 
     root: Path
     blocks: Sequence[Block]
-    dropped: NDArray[np.int64]
+
+    def load(self, name: str) -> NDArray[Any]:
+        """Map an array of this stage."""
+        array: NDArray[Any] = np.load(self.root / STAGE / f"{name}.npy", mmap_mode="r")
+        return array
 
 
 def balance_pictures(config: CurationConfig, engine: Engine) -> StageReport:
@@ -56,7 +61,8 @@ def balance_pictures(config: CurationConfig, engine: Engine) -> StageReport:
         return finished
     tables = table_paths(root, read_report(root, "pairs"))
     blocks = embedding_blocks(root)
-    known = _Known(root=root, blocks=blocks, dropped=_dropped(config, blocks, engine))
+    save_array(folder.path / "dropped.npy", _dropped(config, blocks, engine))
+    known = _Known(root=root, blocks=blocks)
     items = list(zip(tables, _starts(root, tables), strict=True))
     sizes = np.zeros(settings.levels[0], dtype=np.int64)
     num_pairs = 0
@@ -68,8 +74,7 @@ def balance_pictures(config: CurationConfig, engine: Engine) -> StageReport:
     probabilities = leaf_probabilities(sizes, parents, target)
     save_array(folder.path / "clusters.npy", probabilities)
     save_array(folder.path / "sizes.npy", sizes)
-    write = partial(_write_table, known=known, probabilities=probabilities)
-    results = list(engine.map(write, items))
+    results = list(engine.map(partial(_write_table, known=known), items))
     reasons = add_reasons(result[0] for result in results)
     return folder.finish(
         StageReport(
@@ -128,7 +133,7 @@ def _clusters(
     has_vector = rows >= 0
     clusters = np.zeros(len(rows), dtype=np.int32)
     clusters[has_vector] = labels[rows[has_vector]]
-    duplicate = has_vector & np.isin(rows + start, known.dropped)
+    duplicate = has_vector & np.isin(rows + start, known.load("dropped"))
     return clusters, has_vector, duplicate
 
 
@@ -141,11 +146,9 @@ def _count_table(
     return found, counts, len(clusters)
 
 
-def _write_table(
-    item: tuple[Path, int], *, known: _Known, probabilities: NDArray[np.float64]
-) -> tuple[dict[str, int], float]:
+def _write_table(item: tuple[Path, int], *, known: _Known) -> tuple[dict[str, int], float]:
     clusters, has_vector, duplicate = _clusters(item, known)
-    keep = np.where(has_vector & ~duplicate, probabilities[clusters], 0.0)
+    keep = np.where(has_vector & ~duplicate, known.load("clusters")[clusters], 0.0)
     save_array(known.root / STAGE / f"{item[0].stem}.npy", keep.astype(np.float32))
     reasons = {NO_VECTOR: int((~has_vector).sum()), NEAR_DUPLICATE: int(duplicate.sum())}
     return reasons, float(keep.sum())

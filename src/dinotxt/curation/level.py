@@ -1,7 +1,7 @@
 """One level of clusters: k-means, then k-means again on the points nearest to each centroid.
 
 Paper section 3.2; resampling after Vo et al. 2024: it spreads the centroids more evenly over the
-space. A level of more than 8,192 clusters goes through `split` instead.
+space. A level of more than 8,192 clusters, or of more than 64 MiB of sums, goes through `split`.
 """
 
 import logging
@@ -21,7 +21,8 @@ from dinotxt.curation.arrays import save_array
 from dinotxt.curation.block_files import block_path
 from dinotxt.curation.engine import Engine
 
-MAX_CENTROIDS = 8192  # of one task: 8,192 x 1,024 float64 sums are 64 MiB
+MAX_CENTROIDS = 8192  # of one task
+_MAX_BYTES = 64 << 20  # that travel: the float64 sums and the count of each centroid
 
 _SAVE_SECONDS = 20.0
 _log = logging.getLogger(__name__)
@@ -84,6 +85,11 @@ class FileCheckpoint:
         body[:, : centroids.shape[1]] = centroids
         save_array(self._path, np.concatenate([head, body]))
         self._last = time.monotonic()
+
+
+def needs_split(k: int, width: int) -> bool:
+    """Tell if k centroids of a width are too many for one task."""
+    return k > MAX_CENTROIDS or k * 8 * (width + 1) > _MAX_BYTES
 
 
 def direct_level(plan: LevelPlan, engine: Engine) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinotxt.curation.config import CurationConfig, ImageConfig
-from dinotxt.curation.level import MAX_CENTROIDS
+from dinotxt.curation.level import needs_split
 from dinotxt.curation.stage import read_report
 from dinotxt.errors import ConfigError
 
@@ -18,7 +18,7 @@ _GIB = float(1 << 30)
 _PAIRS_A_TABLE = 10_000
 _MAX_BLOCK_ROWS = 1 << 22
 _CAPTION_BYTES = 110  # of a row of the pool's tables, compressed
-_MATCH_BYTES = 20  # of a row of entry ids, compressed
+_MATCH_BYTES = 25  # of a row of entry ids, compressed
 _MATCHER_GIB = 0.35
 
 
@@ -30,15 +30,15 @@ class Rates:
         read: Pairs read from tars of small files.
         match: Captions matched against 500,000 entries.
         balance: Captions whose keep probability is computed and flagged.
-        embed: Pictures embedded by the model.
+        embed: Pictures embedded by the model; by default a ViT-L/14 at 224 pixels.
         gflops: Floating point operations of k-means, in units of 1e9.
         draw: Pairs drawn.
     """
 
-    read: float = 20_000
+    read: float = 10_000
     match: float = 100_000
-    balance: float = 100_000
-    embed: float = 8
+    balance: float = 80_000
+    embed: float = 0.5
     gflops: float = 50
     draw: float = 15_000_000
 
@@ -126,7 +126,7 @@ def kmeans_flops(settings: ImageConfig, num_points: int, k: int, width: int) -> 
     """
     one_pass = 2.0 * num_points * width
     passes = settings.iterations + 1
-    if k > MAX_CENTROIDS:
+    if needs_split(k, width):
         cells = round(k**0.5)
         return float(one_pass * passes * (cells + k / cells))
     again = settings.resamplings if num_points // (2 * k) > 1 else 0
@@ -155,7 +155,7 @@ def _level_costs(
 ) -> Sequence[Cost]:
     costs, points = [], num_pictures
     for number, k in enumerate(settings.levels, 1):
-        held = min(k, round(k**0.5) if k > MAX_CENTROIDS else k)
+        held = round(k**0.5) if needs_split(k, width) else k
         block = min(points, _MAX_BLOCK_ROWS)
         flops = kmeans_flops(settings, points, k, width)
         costs.append(

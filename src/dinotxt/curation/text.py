@@ -20,7 +20,7 @@ from dinotxt.curation.balancing import (
 )
 from dinotxt.curation.config import CurationConfig, Flag, MatchConfig
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.flags import count_flags, flag
+from dinotxt.curation.flags import flag
 from dinotxt.curation.matching import Matcher, Matches, open_matcher
 from dinotxt.curation.metadata import ENTRIES, read_entries
 from dinotxt.curation.pool import table_paths
@@ -169,12 +169,11 @@ def _balance_table(
     unmatched = np.diff(matches.offsets) == 0
     captions = read_table(table, ["caption"])["caption"].to_pylist()
     reasons = {UNMATCHED: int(unmatched.sum())}
-    if drop:
-        flags = np.array([flag(caption) or "" for caption in captions])
-        for kind in drop:
-            flagged = (flags == kind) & ~unmatched
-            reasons[f"{kind} caption"] = int(flagged.sum())
-            keep[flagged] = 0.0
+    flags = np.array([flag(caption) or "" for caption in captions])
+    for kind in drop:
+        flagged = (flags == kind) & ~unmatched
+        reasons[f"{kind} caption"] = int(flagged.sum())
+        keep[flagged] = 0.0
     save_array(folder / f"{table.stem}.npy", keep.astype(np.float32))
     weights = np.repeat(keep, np.diff(matches.offsets))
     places = np.minimum(np.searchsorted(head, matches.entries), len(head) - 1)
@@ -182,7 +181,12 @@ def _balance_table(
     after: NDArray[np.float64] = np.bincount(
         places[in_head], weights=weights[in_head], minlength=len(head)
     ).astype(np.float64)
-    return len(keep), reasons, float(keep.sum()), count_flags(captions), after
+    return len(keep), reasons, float(keep.sum()), _count(flags), after
+
+
+def _count(flags: NDArray[np.str_]) -> dict[str, int]:
+    kinds, counts = np.unique(flags[flags != ""], return_counts=True)
+    return {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)}
 
 
 def _head(

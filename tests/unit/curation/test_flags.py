@@ -2,7 +2,7 @@
 
 import pytest
 
-from dinotxt.curation.flags import count_flags, flag
+from dinotxt.curation.flags import flag
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,3 @@ from dinotxt.curation.flags import count_flags, flag
 )
 def test_flag_of_a_caption(caption: str, expected: str | None) -> None:
     assert flag(caption) == expected
-
-
-def test_flags_are_counted() -> None:
-    counts = count_flags(["image", "the bank", "a dog and a cat", "image"])
-    assert counts == {"boilerplate": 0, "generic": 2, "ambiguous": 1}
