@@ -47,8 +47,10 @@ def _start(folder: Path, *options: object) -> Server:
     process = subprocess.Popen([*command, *map(str, options)])
     deadline = time.monotonic() + _START_SECONDS
     while not started.exists():
-        assert process.poll() is None, "the server ended before it was ready"
-        assert time.monotonic() < deadline, "the server does not start"
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            pytest.fail("the server does not start")
         time.sleep(0.05)
     return Server(process, json.loads(started.read_text()))
 

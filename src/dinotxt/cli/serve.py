@@ -1,10 +1,11 @@
 """``dinotxt serve``: classify, segment and search over HTTP, with a web page."""
 
+import os
 from typing import Annotated
 
 import typer
 
-from dinotxt.cli.options import Device, Json, Model, Quiet, Size
+from dinotxt.cli.options import Device, Json, Model, NumWorkers, Quiet, Size
 from dinotxt.cli.session import session
 from dinotxt.errors import ConfigError, import_extra
 
@@ -34,15 +35,16 @@ def serve(
     model: Model = "lite",
     device: Device = "auto",
     size: Size = None,
-    json: Json = None,
+    num_workers: NumWorkers = None,
+    json_path: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Serve a model over HTTP: an API and a web page, for this machine unless told otherwise."""
-    with session("serve", json, quiet) as current:
+    with session("serve", json_path, quiet) as current:
         if token == "":
             raise ConfigError("The token is empty: fill --token or DINOTXT_TOKEN in, or unset it.")
-        import_extra("fastapi", extra="serve")
-        import_extra("uvicorn", extra="serve")
+        for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
+            import_extra(module, extra="serve")
 
         from dinotxt.inference.encoder import load
         from dinotxt.search.index import ImageIndex
@@ -57,6 +59,7 @@ def serve(
                 "token": token,
                 "allowed_hosts": allowed_host or (),
                 "batch_size": batch_size,
+                "decode_threads": num_workers or min(os.cpu_count() or 1, 8),
                 "limits": {"timeout": timeout, "max_bytes": max_megabytes << 20},
             }
         )
@@ -67,7 +70,7 @@ def serve(
             if token is None and not config.is_loopback:
                 warning = "warning: everyone who reaches this machine can use it: give --token."
                 current.errors.print(warning, style="yellow")
-            current.console.print(f"Serving {encoder.name} at {url} (stop with Ctrl+C)")
+            current.console.print(f"{encoder.name} is served at {url}", markup=False)
             current.finish({"url": url, "model": encoder.name, "index": index})
 
         run(create_app(encoder, config, index=searched), config, on_ready=on_ready)
