@@ -146,7 +146,7 @@ class SegmentQueue:
 def _num_passes(mode: Mode, picture: Picture) -> int:
     """Return how many inputs the model will see; more may come, and are counted then."""
     if not isinstance(mode, SlidingWindow):
-        return 1
+        return int(getattr(mode, "crops", 1))
     width, height = scaled_size(picture, mode.size)
     return len(windows(width, height, mode.size, mode.stride))
 
