@@ -40,7 +40,5 @@ async def embed_texts(engine: TheEngine, request: TextsRequest) -> Response:
 
 
 def _embeddings(engine: Engine, features: Features) -> Response:
-    content = EmbedAnswer(
-        model=engine.model, dim=features.shape[1], embeddings=features.tolist()
-    )
+    content = EmbedAnswer(model=engine.model, dim=features.shape[1], embeddings=features.tolist())
     return answer(content)

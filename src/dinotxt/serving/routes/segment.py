@@ -57,9 +57,7 @@ async def segment(
         return await engine.segments.segment(content, names, features, mode, on_progress)
 
     async def render(result: Segmentation) -> str:
-        content = await engine.on_thread(
-            lambda: _content(engine.model, mode, result, output)
-        )
+        content = await engine.on_thread(lambda: _content(engine.model, mode, result, output))
         return content.model_dump_json(exclude_none=True)
 
     if output in {"png", "overlay"}:
