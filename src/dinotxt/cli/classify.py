@@ -53,7 +53,7 @@ def classify(
         results: list[Classification] = []
         if paths:
             encoder = load(model, device=device, size=size)
-            patterns = templates or "openai-80"
+            patterns = templates
             with current.progress("labels") as report:
                 encoder.encode_labels(names, patterns, progress=report)
             predict = ZeroShotClassifier(

@@ -1,7 +1,7 @@
 """``dinotxt eval``: measure a model on your own data."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,14 +23,8 @@ Classes = Annotated[
 Every = Annotated[int, typer.Option(min=1, help="Only every N-th picture of the sorted list.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many pictures.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures or windows a forward pass.")]
-Mode = Annotated[
-    str | None, typer.Option(metavar="whole|window", help="How a picture is looked at.")
-]
-Protocol = Annotated[str | None, typer.Option(metavar="tcl", help="A published protocol.")]
+Protocol = Annotated[Literal["tcl"] | None, typer.Option(help="A published protocol.")]
 Stride = Annotated[int | None, typer.Option(min=1, help="Pixels between windows.")]
-Upsample = Annotated[
-    str, typer.Option(metavar="logits|features", help="What is enlarged to pixels.")
-]
 Background = Annotated[
     float | None, typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled.")
 ]
@@ -83,10 +77,10 @@ def segmentation(
     data: Data,
     classes: Classes = None,
     templates: options.Templates = None,
-    mode: Mode = None,
+    mode: options.Mode = None,
     protocol: Protocol = None,
     stride: Stride = None,
-    upsample: Upsample = "logits",
+    upsample: options.Upsample = "logits",
     background: Background = None,
     every: Every = 1,
     limit: Limit = None,

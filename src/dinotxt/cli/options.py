@@ -1,6 +1,6 @@
 """The options that several verbs share, declared once."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,7 @@ Model = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures a forward pass.")]
 NumWorkers = Annotated[
-    int | None, typer.Option(min=0, help="Processes that decode pictures (default: by machine).")
+    int | None, typer.Option(min=0, help="Threads that decode pictures (default: by machine).")
 ]
 Size = Annotated[
     int | None, typer.Option(min=1, help="Input size in pixels (default: the model's own).")
@@ -22,6 +22,13 @@ Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables.")]
+Mode = Annotated[
+    Literal["whole", "window"] | None,
+    typer.Option(help="How a picture is looked at (default: the model's own)."),
+]
+Upsample = Annotated[
+    Literal["logits", "features"], typer.Option(help="What is enlarged to pixels.")
+]
 Labels = Annotated[
     list[str] | None,
     typer.Option("--labels", help="Comma-separated labels; `a | b` are synonyms. Repeats."),

@@ -19,20 +19,13 @@ from dinotxt.files import atomic_path
 if TYPE_CHECKING:
     from PIL import Image
 
-    from dinotxt.inference.dense import Mode, Upsample
     from dinotxt.inference.segmenter import Segmenter
     from dinotxt.results.segmentation import Segmentation
 
 Out = Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="For the PNG files.")]
-ModeName = Annotated[
-    str, typer.Option("--mode", metavar="whole|window", help="How a picture is looked at.")
-]
 Background = Annotated[
     float | None,
     typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled."),
-]
-UpsampleName = Annotated[
-    str, typer.Option("--upsample", metavar="logits|features", help="What is enlarged to pixels.")
 ]
 Soft = Annotated[bool, typer.Option("--soft", help="Write each label's own mask too.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows a forward pass.")]
@@ -50,9 +43,9 @@ def segment(
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     templates: options.Templates = None,
-    mode: ModeName = "whole",
+    mode: options.Mode = None,
     background: Background = None,
-    upsample: UpsampleName = "logits",
+    upsample: options.Upsample = "logits",
     soft: Soft = False,
     model: options.Model = "lite",
     device: options.Device = "auto",
@@ -66,44 +59,27 @@ def segment(
     with session("segment", json_path, quiet) as current:
         from dinotxt.cli.pictures import expand_pictures
         from dinotxt.inference.encoder import load
+        from dinotxt.inference.modes import find_mode
         from dinotxt.inference.segmenter import Segmenter
 
         names = read_labels(labels, labels_file)
-        look, enlarged = _mode(mode, size), _upsample(upsample)
         paths = expand_pictures(images, current.skip)
         results: list[dict[str, Any]] = []
         if paths:
+            encoder = load(model, device=device)
             predict = Segmenter(
-                load(model, device=device),
+                encoder,
                 names,
-                mode=look,
-                templates=templates or "openai-80",
+                mode=find_mode(mode, encoder.defaults, size=size),
+                templates=templates,
                 background=background,
-                upsample=enlarged,
+                upsample=upsample,
                 soft=soft,
                 batch_size=batch_size,
             )
             results = _run(current, predict, paths, Path(out), num_workers)
         _show(current.console, results)
         current.finish({"results": results}, done=len(results))
-
-
-def _mode(name: str, size: int | None) -> "Mode":
-    from dinotxt.inference.window import SlidingWindow, Whole
-
-    if name == "whole":
-        return Whole(size)
-    if name == "window":
-        return SlidingWindow() if size is None else SlidingWindow(size, max(1, size // 2))
-    raise typer.BadParameter(f"--mode is {name!r}: give whole or window.")
-
-
-def _upsample(name: str) -> "Upsample":
-    if name == "logits":
-        return "logits"
-    if name == "features":
-        return "features"
-    raise typer.BadParameter(f"--upsample is {name!r}: give logits or features.")
 
 
 def _run(

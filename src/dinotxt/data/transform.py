@@ -41,6 +41,8 @@ class TransformConfig:
         std: Of each channel.
         interpolation: The resampling filter.
         mapping: For pictures that are not 8-bit RGB.
+        max_enlarge: Pictures are enlarged at most so many times; smaller ones give a smaller
+            square. None: every picture becomes ``size``.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
@@ -52,6 +54,7 @@ class TransformConfig:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
     mapping: ChannelMapping | None = None
+    max_enlarge: float | None = None
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -61,6 +64,8 @@ class TransformConfig:
         """
         if self.size < 1 or self.crop_ratio < 1:
             raise ConfigError("transform: size must be positive and crop_ratio at least 1.")
+        if self.max_enlarge is not None and self.max_enlarge < 1:
+            raise ConfigError("transform: max_enlarge must be at least 1.")
         if len(self.mean) != len(self.std) or min(self.std, default=0) <= 0:
             raise ConfigError("transform: mean and std need one positive deviation a channel.")
         if self.mapping is None and len(self.mean) != 3:
@@ -110,7 +115,8 @@ class Transform:
         if config.resize == "none":
             return self.normalize(picture)
         if config.resize == "squash":
-            return self.normalize(self.resize(picture, (config.size, config.size)))
+            side = self._side(picture)
+            return self.normalize(self.resize(picture, (side, side)))
         return self.normalize(self._resize_and_crop(picture))
 
     def resize(self, picture: Picture, size: tuple[int, int], box: Box | None = None) -> Picture:
@@ -160,10 +166,18 @@ class Transform:
         pixels += self._shift
         return pixels
 
+    def _side(self, picture: Picture) -> int:
+        """Return the side of the square that a picture becomes."""
+        config = self.config
+        if config.max_enlarge is None:
+            return config.size
+        return min(config.size, round(config.max_enlarge * min(picture_size(picture))))
+
     def _resize_and_crop(self, picture: Picture) -> Picture:
         """Resize the short side, cut out the centre; rounding as torchvision's two transforms."""
         width, height = picture_size(picture)
-        size, short = self.config.size, int(self.config.size * self.config.crop_ratio + 1e-6)
+        size = self._side(picture)
+        short = int(size * self.config.crop_ratio + 1e-6)
         if width <= height:
             new_width, new_height = short, int(short * height / width)
         else:

@@ -12,8 +12,6 @@ from dinotxt.results.report import Interval, Metric, Report
 from dinotxt.results.skip import Skip
 from dinotxt.text.prompt import template_sets, templates
 
-_DEFAULT_TEMPLATES = "openai-80"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
@@ -93,11 +91,11 @@ def chosen_templates(
 ) -> tuple[tuple[str, ...], str | list[str]]:
     """Return the prompt templates and how the report names them.
 
-    What the user gave comes first, then what came with the data, then the default.
+    What the user gave comes first, then what came with the data, then the model's own.
     """
     given = job.options.templates
     if given is None:
-        given = of_data or _DEFAULT_TEMPLATES
+        given = of_data or job.encoder.defaults.templates
     found = templates(given)
     named = isinstance(given, str | Path) and str(given) in template_sets()
     return found, str(given) if named else list(found)
@@ -111,4 +109,5 @@ def transform_protocol(encoder: Encoder) -> dict[str, Any]:
         "resize": config.resize,
         "crop_ratio": config.crop_ratio if config.resize == "crop" else None,
         "interpolation": config.interpolation,
+        "max_enlarge": config.max_enlarge,
     }

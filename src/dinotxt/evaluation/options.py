@@ -26,7 +26,7 @@ class Options:
             synonyms); None takes those of the data.
         templates: Prompt templates: a set's name, a file, one template, or several.
         mode: How a picture is looked at for segmentation: ``whole``, ``window``, or a mode such
-            as ``SlidingWindow(448, 224)``.
+            as ``SlidingWindow(448, 224)``; None takes the model's own.
         protocol: A published segmentation protocol; ``tcl`` is windows of 448 every 224 pixels
             and nine templates (TCL, section 4).
         size: Side of the model's input in pixels; for windows, their side.
@@ -62,12 +62,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}: give at least 1.")
-        if isinstance(self.mode, str) and self.mode not in get_args(ModeName):
-            raise ConfigError(f"mode is {self.mode!r}: give {_either(ModeName)}.")
         if self.protocol is not None:
             self._check_protocol()
-        if self.stride is not None and self.mode != "window":
-            raise ConfigError("stride goes with the mode window: give that, too.")
 
     def _check_protocol(self) -> None:
         if self.protocol not in get_args(Protocol):

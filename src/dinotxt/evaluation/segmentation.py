@@ -12,7 +12,9 @@ from dinotxt.errors import DataError
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.names import choose_names
 from dinotxt.inference.dense import Mode
-from dinotxt.inference.segmenter import Segmenter, SlidingWindow, Whole
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.modes import find_mode
+from dinotxt.inference.segmenter import Segmenter, SlidingWindow
 from dinotxt.metrics.bootstrap import miou_interval
 from dinotxt.metrics.confusion import Confusion
 from dinotxt.results.report import Report
@@ -47,7 +49,7 @@ def evaluate_segmentation(job: Job) -> Report:
     job.require(len(counts))
     protocol: dict[str, Any] = {
         "protocol": job.options.protocol,
-        **_mode_protocol(mode, job.encoder.transform.config.size),
+        **_mode_protocol(mode, job.encoder),
         "upsample": job.options.upsample,
         "background": job.options.background,
         "interpolation": job.encoder.transform.config.interpolation,
@@ -75,11 +77,9 @@ def chosen_mode(job: Job) -> Mode:
     options = job.options
     if options.protocol == "tcl":
         return SlidingWindow(_WINDOW, _WINDOW // 2)
-    if options.mode == "window":
-        size = options.size or _WINDOW
-        return SlidingWindow(size, options.stride or max(1, size // 2))
     if options.mode is None or isinstance(options.mode, str):
-        return Whole(options.size)
+        defaults = job.encoder.defaults
+        return find_mode(options.mode, defaults, size=options.size, stride=options.stride)
     return options.mode
 
 
@@ -106,10 +106,10 @@ def _count(
     return total, counts
 
 
-def _mode_protocol(mode: Mode, model_size: int) -> dict[str, Any]:
+def _mode_protocol(mode: Mode, encoder: Encoder) -> dict[str, Any]:
     settings: dict[str, Any] = (
         asdict(mode) if is_dataclass(mode) and not isinstance(mode, type) else {}
     )
     if settings.get("size", 0) is None:
-        settings["size"] = model_size
+        settings["size"] = encoder.defaults.short_side or encoder.transform.config.size
     return {"mode": type(mode).__name__, **settings}

@@ -32,7 +32,7 @@ class ZeroShotClassifier:
         encoder: Encoder,
         labels: Sequence[str],
         *,
-        templates: str | Path | Sequence[str] = "openai-80",
+        templates: str | Path | Sequence[str] | None = None,
         batch_size: int = 32,
         num_workers: int | None = None,
     ) -> None:

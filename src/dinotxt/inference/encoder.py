@@ -12,6 +12,7 @@ from dinotxt.data.image import ImageSource, Stored, source_name
 from dinotxt.data.transform import Picture, Transform
 from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import OnSkip, pixel_batches
+from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.inference.geometry import fit_whole
 from dinotxt.inference.prompt_cache import cache_key, read_embeddings, write_embeddings
 from dinotxt.inference.towers import Towers
@@ -21,6 +22,7 @@ from dinotxt.text.tokenizer import Tokenizer
 Progress = Callable[[int, int], None]
 Features = NDArray[np.float32]
 _PROMPTS_AT_ONCE = 8192
+_GENERAL = InferenceDefaults()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,15 +46,22 @@ class Encoder:
         tokenizer: Of the text tower.
         transform: Of the image tower.
         name: What reports call the model.
+        defaults: What it is used with where the user says nothing.
     """
 
     def __init__(
-        self, towers: Towers, tokenizer: Tokenizer, transform: Transform, name: str = "model"
+        self,
+        towers: Towers,
+        tokenizer: Tokenizer,
+        transform: Transform,
+        name: str = "model",
+        defaults: InferenceDefaults = _GENERAL,
     ) -> None:
         self.towers = towers
         self.tokenizer = tokenizer
         self.transform = transform
         self.name = name
+        self.defaults = defaults
 
     @property
     def embed_dim(self) -> int:
@@ -132,7 +141,7 @@ class Encoder:
 
         Args:
             source: A picture.
-            size: The short side of the model's input (default: the model's own size).
+            size: The short side of the model's input (default: the model's own).
             normalize: Whether each patch has length 1.
 
         Raises:
@@ -144,7 +153,8 @@ class Encoder:
 
     def whole_pixels(self, picture: Picture, size: int | None = None) -> Features:
         """Return the model's input ``[C, H, W]`` for a whole picture, short side ``size``."""
-        target = fit_whole(picture, size or self.transform.config.size, self.towers.patch_size)
+        short = size or self.defaults.short_side or self.transform.config.size
+        target = fit_whole(picture, short, self.towers.patch_size)
         return self.transform.normalize(self.transform.resize(picture, target))
 
     def encode_text(
@@ -169,7 +179,7 @@ class Encoder:
     def encode_labels(
         self,
         labels: Sequence[str],
-        templates: str | Path | Sequence[str] = "openai-80",
+        templates: str | Path | Sequence[str] | None = None,
         *,
         progress: Progress | None = None,
     ) -> Features:
@@ -181,14 +191,15 @@ class Encoder:
         Args:
             labels: Texts; ``a | b`` stands for synonyms whose prompts are averaged.
             templates: The name of a set of templates, a file of them, one such as
-                ``"a photo of a {}"``, or a sequence of these.
+                ``"a photo of a {}"``, or a sequence of these; None takes the model's own.
             progress: Called with (done, total) labels.
 
         Raises:
             ConfigError: If there are no labels, one is empty, or the templates are unknown.
         """
         check_labels(labels)
-        patterns = prompt.templates(templates)
+        chosen = self.defaults.templates if templates is None else templates
+        patterns = prompt.templates(chosen)
         key = cache_key(self.fingerprint, labels, patterns)
         kept = read_embeddings(key, (len(labels), self.embed_dim))
         if kept is not None:
@@ -249,8 +260,13 @@ def load(model: str | Path = "lite", *, device: str = "auto", size: int | None =
     find_device(device)
     loaded = resolve(str(model))
     towers = TorchTowers(loaded.model, device=device, fingerprint=loaded.fingerprint)
-    config = loaded.transform if size is None else replace(loaded.transform, size=size)
-    return Encoder(towers, loaded.tokenizer, Transform(config), loaded.name)
+    defaults = read_defaults(loaded.extra)
+    config = replace(
+        loaded.transform,
+        size=size or defaults.size or loaded.transform.size,
+        max_enlarge=defaults.max_enlarge,
+    )
+    return Encoder(towers, loaded.tokenizer, Transform(config), loaded.name, defaults)
 
 
 def unit(features: Features) -> Features:

@@ -51,7 +51,7 @@ class Segmenter:
         labels: Sequence[str],
         *,
         mode: Mode | None = None,
-        templates: str | Path | Sequence[str] = "openai-80",
+        templates: str | Path | Sequence[str] | None = None,
         background: float | None = None,
         upsample: Upsample = "logits",
         soft: bool = False,

@@ -23,7 +23,7 @@ class Whole:
     """The picture in one piece: its short side at ``size``, its sides multiples of the patch.
 
     Attributes:
-        size: In pixels; None takes the model's own.
+        size: In pixels; None takes the model's own for segmentation.
     """
 
     size: int | None = None
@@ -49,14 +49,15 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class SlidingWindow:
-    """Overlapping windows over a picture whose short side is ``size`` (protocol of TCL).
+    """Overlapping windows over a picture (protocol of TCL).
 
     The long side is capped as there (2048 for 448); the last windows are shifted inwards; what
     the windows say is averaged. A window that the patch does not divide is stretched.
 
     Attributes:
-        size: Short side of the picture and side of a window, in pixels.
+        size: Side of a window, in pixels.
         stride: Distance between windows, in pixels.
+        short_side: The picture's short side; None: that of a window, as TCL has it.
 
     Raises:
         ConfigError: If the windows would leave gaps.
@@ -64,6 +65,7 @@ class SlidingWindow:
 
     size: int = 448
     stride: int = 224
+    short_side: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -81,7 +83,7 @@ class SlidingWindow:
         batch_size: int,
     ) -> ScoreMap:
         """Compare a picture with texts ``[C, Dp]`` of length 1."""
-        width, height = scaled_size(picture, self.size)
+        width, height = scaled_size(picture, self.short_side or self.size)
         resized = encoder.transform.resize(picture, (width, height))
         places = windows(width, height, self.size, self.stride)
         patch = encoder.towers.patch_size

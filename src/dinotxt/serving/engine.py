@@ -19,7 +19,6 @@ from dinotxt.serving.prepared import classify
 from dinotxt.serving.segmenting import SegmentQueue
 
 Value = TypeVar("Value")
-_TEMPLATES = "openai-7"
 
 
 class Engine:
@@ -60,7 +59,7 @@ class Engine:
     @property
     def default_templates(self) -> str:
         """The set of templates that is used where the client names none."""
-        return _TEMPLATES
+        return self.encoder.defaults.templates
 
     async def classify(
         self, content: bytes, labels: Sequence[str], patterns: tuple[str, ...]

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -11,10 +11,10 @@ from PIL import Image
 from dinotxt.data.image import ImageSource
 from dinotxt.data.transform import Picture
 from dinotxt.errors import DinotxtError
-from dinotxt.inference import segmenter
 from dinotxt.inference.dense import Mode
 from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.inference.geometry import scaled_size, windows
+from dinotxt.inference.modes import find_mode
 from dinotxt.inference.segmenter import Segmenter, SlidingWindow
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.serving.batcher import Batcher, Lane
@@ -25,10 +25,6 @@ from dinotxt.serving.pictures import Decoder
 from dinotxt.serving.prepared import PreparedEncoder
 from dinotxt.serving.progress import OnProgress
 
-_CLASSES = {"whole": "Whole", "window": "SlidingWindow", "highres": "HighRes"}
-MODES: Mapping[str, Mode] = {  # what the segmenter offers
-    name: getattr(segmenter, kind)() for name, kind in _CLASSES.items() if hasattr(segmenter, kind)
-}
 _OPEN_PICTURES = 2  # one at work and one in hand: what decoded pictures may take of the memory
 _WINDOWS_AT_ONCE = 2  # the steps of the progress
 
@@ -92,7 +88,7 @@ class SegmentQueue:
             content: The bytes of the picture.
             labels: What to look for.
             features: Of the labels, ``[C, E]``.
-            mode: A key of ``MODES``.
+            mode: One of ``MODES``; the model's own settings apply.
             on_progress: Called on the event loop with (done, total) forward passes.
 
         Raises:
@@ -101,6 +97,7 @@ class SegmentQueue:
         if self._num_waiting >= self._max_queue:
             raise ApiError(429, "Too many pictures wait to be segmented: try again in a second.")
         loop = asyncio.get_running_loop()
+        look = find_mode(mode, self._encoder.defaults)
         self._num_waiting += 1
         try:
             await self._places.acquire()
@@ -110,10 +107,10 @@ class SegmentQueue:
             picture = await loop.run_in_executor(self._threads, self._decoder.picture, content)
             job = _Job(
                 source=picture if isinstance(picture, Image.Image) else content,
-                num_passes=_num_passes(MODES[mode], picture),
+                num_passes=_num_passes(look, picture),
                 labels=labels,
                 features=features,
-                mode=MODES[mode],
+                mode=look,
                 on_progress=lambda *event: _report(loop, on_progress, event),
             )
             try:
@@ -147,7 +144,7 @@ def _num_passes(mode: Mode, picture: Picture) -> int:
     """Return how many inputs the model will see; more may come, and are counted then."""
     if not isinstance(mode, SlidingWindow):
         return int(getattr(mode, "crops", 1))
-    width, height = scaled_size(picture, mode.size)
+    width, height = scaled_size(picture, mode.short_side or mode.size)
     return len(windows(width, height, mode.size, mode.stride))
 
 

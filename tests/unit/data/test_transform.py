@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -100,6 +101,7 @@ def test_fingerprint_follows_every_field() -> None:
         {"std": (0.5, 0.5, 0.5)},
         {"interpolation": "bilinear"},
         {"mapping": ChannelMapping()},
+        {"max_enlarge": 5.0},
     ]
     prints = {dataclasses.replace(base, **other).fingerprint for other in others}  # type: ignore[arg-type]
     assert len(prints | {base.fingerprint}) == len(dataclasses.fields(base)) + 1
@@ -151,3 +153,15 @@ def test_wrong_channel_count_names_the_mapping() -> None:
 def test_load_opens_and_transforms() -> None:
     image = _noise(30, 30)
     np.testing.assert_array_equal(Transform().load(np.asarray(image)), Transform()(image))
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+def test_small_pictures_are_enlarged_no_more_than_asked(resize: Literal["squash", "crop"]) -> None:
+    transform = Transform(TransformConfig(resize=resize, size=224, max_enlarge=5.0))
+    assert transform(Image.new("RGB", (32, 40))).shape == (3, 160, 160)
+    assert transform(Image.new("RGB", (60, 50))).shape == (3, 224, 224)
+
+
+def test_a_limit_that_would_shrink_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_enlarge"):
+        TransformConfig(max_enlarge=0.5)

@@ -20,11 +20,9 @@ def test_every_and_limit_take_from_the_sorted_list() -> None:
         {"every": 0},
         {"limit": 0},
         {"size": -1},
-        {"mode": "sideways"},
         {"protocol": "mine"},
         {"protocol": "tcl", "mode": "window"},
         {"protocol": "tcl", "size": 224},
-        {"stride": 8},
     ],
 )
 def test_options_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.modes import MODES, find_mode
 from dinotxt.inference.segmenter import Segmenter
-from dinotxt.serving.segmenting import MODES
 
 LABELS = ["red", "green", "blue"]
 
@@ -31,7 +31,9 @@ def _decode(content: bytes) -> NDArray[np.generic]:
 def test_the_label_map_equals_that_of_the_library(
     client: TestClient, colour_encoder: Encoder, pictures: dict[str, Path], mode: str
 ) -> None:
-    segmenter = Segmenter(colour_encoder, LABELS, mode=MODES[mode], templates="simple")
+    segmenter = Segmenter(
+        colour_encoder, LABELS, mode=find_mode(mode, colour_encoder.defaults), templates="simple"
+    )
     expected = segmenter(pictures["half"])
     answer = _post(client, pictures["half"], mode=mode).json()
     label_map = _decode(base64.b64decode(answer["label_map"]))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Response
 from fastapi.responses import StreamingResponse
 
+from dinotxt.inference.modes import MODES
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths
@@ -13,7 +14,6 @@ from dinotxt.serving.pictures import to_png
 from dinotxt.serving.progress import OnProgress, ProgressStream
 from dinotxt.serving.routes.fields import Image, Labels, Templates, TheEngine
 from dinotxt.serving.schemas import Region, SegmentAnswer, refusals
-from dinotxt.serving.segmenting import MODES
 from dinotxt.serving.vocabulary import parse_labels, parse_templates
 
 router = APIRouter(prefix="/v1", tags=["predict"])

@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Response
 
 from dinotxt import __version__
+from dinotxt.inference.modes import MODES
 from dinotxt.serving.metrics import CONTENT_TYPE
 from dinotxt.serving.routes.fields import TheEngine, TheMetrics
 from dinotxt.serving.schemas import HealthAnswer, IndexInfo, InfoAnswer, answer, refusals
-from dinotxt.serving.segmenting import MODES
 from dinotxt.text.prompt import template_sets
 
 router = APIRouter(tags=["system"])

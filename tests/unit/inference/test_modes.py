@@ -1,0 +1,37 @@
+import pytest
+
+from dinotxt.errors import CheckpointError, ConfigError
+from dinotxt.inference.defaults import InferenceDefaults, read_defaults
+from dinotxt.inference.modes import find_mode
+from dinotxt.inference.window import SlidingWindow, Whole
+
+_MODEL = InferenceDefaults(mode="window", short_side=736, window=512, stride=256)
+
+
+def test_what_the_user_leaves_out_is_the_models_own() -> None:
+    assert find_mode(None, _MODEL) == SlidingWindow(512, 256, 736)
+    assert find_mode(None, InferenceDefaults()) == Whole()
+
+
+def test_a_size_makes_windows_of_the_published_protocol() -> None:
+    assert find_mode("window", _MODEL, size=448) == SlidingWindow(448, 224)
+    assert find_mode("window", _MODEL, size=448, stride=112) == SlidingWindow(448, 112)
+    assert find_mode("whole", _MODEL, size=448) == Whole(448)
+
+
+@pytest.mark.parametrize(("name", "stride"), [("sideways", None), ("whole", 8)])
+def test_a_mode_that_makes_no_sense_is_refused(name: str, stride: int | None) -> None:
+    with pytest.raises(ConfigError, match="mode"):
+        find_mode(name, _MODEL, stride=stride)
+
+
+def test_saved_defaults_read_back() -> None:
+    assert read_defaults({"inference": {"size": 256, "max_enlarge": 5}}) == InferenceDefaults(
+        size=256, max_enlarge=5.0
+    )
+    assert read_defaults({}) == InferenceDefaults()
+
+
+def test_damaged_defaults_are_an_error() -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        read_defaults({"inference": {"sise": 256}})
