@@ -40,19 +40,21 @@ class PreparedEncoder(Encoder):
         on_pass: OnPass = lambda _: None,
     ) -> None:
         towers = _WatchedTowers(encoder.towers, on_pass)
-        super().__init__(towers, encoder.tokenizer, encoder.transform, encoder.name)
+        super().__init__(
+            towers, encoder.tokenizer, encoder.transform, encoder.name, encoder.defaults
+        )
         self._label_features = label_features
         self._image_features = image_features
 
     def encode_labels(
         self,
         labels: Sequence[str],
-        prompts: str | Path | Sequence[str] | None = None,
+        templates: str | Path | Sequence[str] | None = None,
         *,
         progress: Progress | None = None,
     ) -> Features:
         """Return the known features of the labels."""
-        del prompts, progress
+        del templates, progress
         assert len(labels) == len(self._label_features)
         return self._label_features
 
