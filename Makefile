@@ -36,7 +36,7 @@ check: lint types contracts  ## Lint, format, types and import contracts.
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell src tests docs examples benchmarks README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/codespell src docs examples benchmarks README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md
 	$(BIN)/deptry src
 
 types: setup
