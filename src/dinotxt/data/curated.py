@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dinotxt.data.draw import uniforms
 from dinotxt.errors import DataError
-from dinotxt.files import read_json
+from dinotxt.files import read_json, sha256_file
 
 DrawMode = Literal["none", "text", "image", "both"]
 KEEP_DTYPE = np.dtype([("pair_id", "<u8"), ("keep_text", "<f4"), ("keep_image", "<f4")])
@@ -81,6 +81,12 @@ class CuratedPairs:
         self._sorted: NDArray[np.void] | None = None
 
     @property
+    def fingerprint(self) -> str:
+        """A digest of what decides the draws: the stages before, the seed and the mode."""
+        stages = sha256_file(self.folder / "keep" / "inputs.json")
+        return f"{stages}-{self.seed}-{self.mode}"
+
+    @property
     def num_pairs(self) -> int:
         """The number of pairs of the pool."""
         return int(self._report["n_in"])
@@ -97,16 +103,23 @@ class CuratedPairs:
 
     def keeps(self, pair_ids: ArrayLike, epoch: int) -> NDArray[np.bool_]:
         """Tell which of some pairs ``[n]`` an epoch keeps; a pair outside the pool is not kept."""
-        wanted = np.asarray(pair_ids, dtype=np.uint64)
-        records = self._all()
-        places = np.searchsorted(records["pair_id"], wanted)
-        places = np.minimum(places, len(records) - 1)
-        known = records["pair_id"][places] == wanted
-        return np.asarray(self.decide(records[places], epoch).both & known)
+        records, known = self._find(pair_ids)
+        return np.asarray(self.decide(records, epoch).both & known)
+
+    def knows(self, pair_ids: ArrayLike) -> NDArray[np.bool_]:
+        """Tell which of some pairs ``[n]`` are in the pool."""
+        return self._find(pair_ids)[1]
 
     def decide(self, records: NDArray[np.void], epoch: int) -> Kept:
         """Decide which of the records ``[n]`` an epoch keeps."""
         return draw(records, seed=self.seed, epoch=epoch, mode=self.mode)
+
+    def _find(self, pair_ids: ArrayLike) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
+        """Return a record for each of some pairs, and whether it is theirs."""
+        wanted = np.asarray(pair_ids, dtype=np.uint64)
+        records = self._all()
+        places = np.minimum(np.searchsorted(records["pair_id"], wanted), len(records) - 1)
+        return records[places], np.asarray(records["pair_id"][places] == wanted)
 
     def _all(self) -> NDArray[np.void]:
         if self._sorted is None:

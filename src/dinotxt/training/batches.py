@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dinotxt.data.curated_sampler import CuratedSampler
 from dinotxt.data.prefetch import prefetch
 from dinotxt.data.sampler import EpochSampler
 from dinotxt.models.tokens import Tokens
@@ -69,7 +70,7 @@ class Batches(Dataset[Batch]):
     Args:
         vision: The pictures or tokens.
         captions: The captions.
-        sampler: The order.
+        sampler: The order; one of a curation also names the captions.
         micro_batch_size: Pairs a micro-batch; the last one of a step may be smaller.
         all_captions: Give all captions of a picture rather than one.
     """
@@ -78,7 +79,7 @@ class Batches(Dataset[Batch]):
         self,
         vision: VisionSource,
         captions: CaptionTable,
-        sampler: EpochSampler,
+        sampler: EpochSampler | CuratedSampler,
         *,
         micro_batch_size: int,
         all_captions: bool = False,
@@ -94,13 +95,16 @@ class Batches(Dataset[Batch]):
         """Make a micro-batch."""
         step, chunk = divmod(number, self.chunks)
         start = chunk * self.micro_batch_size
-        pairs = self.sampler.indices(step)[start : start + self.micro_batch_size]
+        window = slice(start, start + self.micro_batch_size)
+        pairs = self.sampler.indices(step)[window]
         epoch = self.sampler.epoch(step)
         vision, read, skipped = self.vision.read(pairs, epoch)
         owners = None
         if self.all_captions:
             captions, rows = self.captions.of(read)
             owners = torch.from_numpy(rows)
+        elif isinstance(self.sampler, CuratedSampler):
+            captions = self.sampler.captions(step)[window][np.isin(pairs, read)]
         else:
             captions = self.captions.draw(read, epoch)
         ids, lengths = self.captions.gather(captions)

@@ -199,8 +199,10 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":
-        if self.data.curation is not None:
-            raise ValueError("data.curation is not supported yet: leave it null")
+        if self.data.curation is not None and self.data.captions != "drawn":
+            raise ValueError("data.curation draws single captions: set data.captions to drawn")
+        if self.data.curation is not None and self.start is not None:
+            raise ValueError("start reads all pairs, curated or not: set it to null")
         if self.data.captions == "all" and self.loss.kind != "clip":
             raise ValueError("data.captions: all needs loss.kind clip")
         return self

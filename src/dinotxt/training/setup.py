@@ -8,7 +8,10 @@ from pathlib import Path
 
 import torch
 
+from dinotxt.data.curated import CuratedPairs
+from dinotxt.data.curated_sampler import CuratedSampler
 from dinotxt.data.feature_store import FeatureStore
+from dinotxt.data.pair_id import pair_ids
 from dinotxt.data.pairs import read_pairs
 from dinotxt.data.record import Pair
 from dinotxt.data.sampler import EpochSampler
@@ -115,7 +118,10 @@ class RunBuilder:
         if held_out:
             held_out, validation = self._validation(held_out)
         keys = tuple(pair.key for pair in train)
-        return RunData(batches, validation, keys, _fingerprint(train, held_out))
+        fingerprint = _fingerprint(train, held_out)
+        if self.config.data.curation is not None:
+            fingerprint += f"-{CuratedPairs(self.config.data.curation).fingerprint}"
+        return RunData(batches, validation, keys, fingerprint)
 
     def _batches(self, pairs: list[Pair]) -> tuple[list[Pair], Batches]:
         config, data = self.config, self.config.data
@@ -124,11 +130,18 @@ class RunBuilder:
         batches = Batches(
             vision,
             self._captions(pairs),
-            EpochSampler(len(pairs), config.batch_size, config.seed),
+            self._sampler(pairs),
             micro_batch_size=config.micro_batch_size or config.batch_size,
             all_captions=data.captions != "drawn",
         )
         return pairs, batches
+
+    def _sampler(self, pairs: list[Pair]) -> EpochSampler | CuratedSampler:
+        config = self.config
+        if config.data.curation is None:
+            return EpochSampler(len(pairs), config.batch_size, config.seed)
+        curated = CuratedPairs(config.data.curation)
+        return CuratedSampler(pair_ids(pairs), curated, config.batch_size, config.seed)
 
     def _validation(self, pairs: list[Pair]) -> tuple[list[Pair], Validation]:
         pairs, vision = self._vision(pairs, self.config.data.val_cache, None)

@@ -62,9 +62,19 @@ def test_the_validation_is_a_share_or_a_path(file: Path) -> None:
         TrainConfig.from_yaml(file, "data.val=1.5")
 
 
-def test_curation_is_refused_until_it_does_something(file: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.curation is not supported yet"):
-        TrainConfig.from_yaml(file, "data.curation=curated")
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.captions=all", "set data.captions to drawn"),
+        ("start={kind: ridge}", "set it to null"),
+    ],
+)
+def test_a_curation_is_refused_where_all_captions_are_read(
+    file: Path, override: str, message: str
+) -> None:
+    assert TrainConfig.from_yaml(file, "data.curation=curated").data.curation == Path("curated")
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.from_yaml(file, "data.curation=curated", override)
 
 
 def test_channels_and_range_become_the_mapping_of_the_transform(file: Path) -> None:
