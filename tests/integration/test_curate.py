@@ -250,6 +250,21 @@ def test_what_cannot_work_is_refused_before_pictures_are_embedded(
     assert not (Path(settings["output"]) / "embed").exists()
 
 
+def test_plan_prints_a_row_a_stage_for_any_pool(settings: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    result = CliRunner().invoke(app, ["plan", str(path), "--pairs", "1000000", "--json", "-"])
+    assert result.exit_code == 0
+    content = json.loads(result.stdout)
+    assert [row["stage"] for row in content["rows"]] == [
+        "pairs", "match", "balance", "embed", "cluster level 1", "cluster level 2", "draw", "total",
+    ]  # fmt: skip
+    assert content["rows"][-1]["core_hours"] > 0
+    unread = CliRunner().invoke(app, ["plan", str(path)])
+    assert unread.exit_code == 1
+    assert "--pairs" in unread.stderr
+
+
 @pytest.mark.slow
 def test_two_local_workers_give_the_bytes_of_one(settings: dict[str, Any], tmp_path: Path) -> None:
     for workers in (1, 2):

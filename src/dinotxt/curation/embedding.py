@@ -102,14 +102,16 @@ class _BackboneEmbedder:
     """The cls token of a bare backbone."""
 
     def __init__(self, settings: ImageConfig) -> None:
+        from dinotxt.checkpoints.sources import build_backbone
         from dinotxt.inference.torch_towers import find_device
-        from dinotxt.models.backbone import Backbone
 
         assert settings.backbone is not None
         self._device = find_device(settings.device)
-        self._backbone = Backbone.from_config(settings.backbone).to(self._device).eval()
+        self._backbone = build_backbone(settings.backbone).to(self._device).eval()
         self.fingerprint = self._backbone.weights_hash
-        self.transform = Transform(TransformConfig(size=settings.size))
+        own = getattr(self._backbone.module, "pretrained_cfg", None) or {}
+        colours = {key: tuple(own[key]) for key in ("mean", "std") if key in own}
+        self.transform = Transform(TransformConfig(size=settings.size, **colours))
 
     def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         return _cls_tokens(self._backbone, pixels, self._device)
