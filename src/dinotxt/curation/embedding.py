@@ -6,6 +6,7 @@ it; ``embed/NAME.rows.npy`` is int32, the row of each pair of the table, -1 with
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,8 +111,9 @@ class _BackboneEmbedder:
         self._backbone = build_backbone(settings.backbone).to(self._device).eval()
         self.fingerprint = self._backbone.weights_hash
         own = getattr(self._backbone.module, "pretrained_cfg", None) or {}
-        colours = {key: tuple(own[key]) for key in ("mean", "std") if key in own}
-        self.transform = Transform(TransformConfig(size=settings.size, **colours))
+        config = TransformConfig(size=settings.size)
+        mean, std = (tuple(own.get(key, getattr(config, key))) for key in ("mean", "std"))
+        self.transform = Transform(replace(config, mean=mean, std=std))
 
     def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         return _cls_tokens(self._backbone, pixels, self._device)
