@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dinotxt.inference.crops import CropLevel, allot, layout
+from dinotxt.inference.highres import HighRes
+
+_AREAS, _SHARES = (0.01, 0.1, 1.0), (0.775, 0.2, 0.025)
+
+
+def _seen(levels: list[CropLevel], points: np.ndarray) -> np.ndarray:
+    """Count the convex quadrilaterals around each point, edge by edge."""
+    total = np.zeros(len(points), dtype=int)
+    for quad in np.concatenate([level.quads for level in levels]):
+        edges = np.roll(quad, -1, axis=0) - quad
+        away = points[:, None] - quad
+        turns = edges[:, 0] * away[..., 1] - edges[:, 1] * away[..., 0]
+        total += (turns >= -1e-12).all(axis=1)
+    return total
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    crops=st.integers(1, 60),
+    areas=st.lists(st.floats(0.005, 1), min_size=1, max_size=3, unique=True).map(sorted),
+    jitter=st.floats(0, 0.24),
+    seed=st.integers(0, 1000),
+    points=st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=50, unique=True
+    ),
+)
+def test_every_point_is_in_a_crop(
+    crops: int,
+    areas: list[float],
+    jitter: float,
+    seed: int,
+    points: list[tuple[float, float]],
+) -> None:
+    levels = layout(crops, areas, [1.0] * len(areas), jitter=jitter, seed=seed)
+    corners = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+    assert _seen(levels, np.array([*points, *corners])).min() >= 1
+    assert sum(len(level.quads) for level in levels) == crops
+
+
+def test_the_defaults_are_800_crops_of_which_40_see_a_pixel() -> None:
+    mode = HighRes()
+    assert mode.crops == 800
+    assert 38 < mode.visits < 42
+    points = np.random.default_rng(0).random((4000, 2))
+    levels = layout(800, mode.areas, mode.shares, jitter=mode.jitter, seed=mode.seed)
+    assert _seen(levels, points).mean() == pytest.approx(mode.visits, rel=0.03)
+
+
+def test_crops_have_the_areas_that_were_asked_for() -> None:
+    levels = layout(800, _AREAS, _SHARES, jitter=0, seed=0)
+    sides = [np.ptp(level.quads, axis=1) for level in levels]
+    for area, side in zip(_AREAS, sides, strict=True):
+        assert side.prod(axis=1) == pytest.approx(area)
+
+
+def test_noise_makes_quadrilaterals_inside_the_picture() -> None:
+    for level in layout(800, _AREAS, _SHARES, jitter=0.2, seed=0):
+        assert level.quads.min() >= 0
+        assert level.quads.max() <= 1
+        moved = level.quads[:, 1] - level.quads[:, 0]
+        assert (moved[:, 1] != 0).mean() > 0.8
+
+
+def test_the_first_crop_of_the_whole_picture_is_the_picture() -> None:
+    whole = layout(800, _AREAS, _SHARES, jitter=0.1, seed=0)[-1].quads
+    assert whole[0].tolist() == [[0, 0], [1, 0], [1, 1], [0, 1]]
+    assert len(np.unique(whole, axis=0)) == len(whole)
+
+
+@pytest.mark.parametrize(
+    ("crops", "expected"),
+    [(800, [620, 160, 20]), (200, [155, 40, 5]), (100, [0, 98, 2]), (5, [0, 0, 5]), (1, [0, 0, 1])],
+)
+def test_crops_too_few_to_cover_the_picture_become_larger(crops: int, expected: list[int]) -> None:
+    assert allot(crops, _AREAS, _SHARES) == expected
+
+
+def test_the_layout_is_a_function_of_the_seed_and_the_number() -> None:
+    def corners(crops: int, seed: int) -> bytes:
+        levels = layout(crops, _AREAS, _SHARES, jitter=0.1, seed=seed)
+        return np.concatenate([level.quads for level in levels]).tobytes()
+
+    assert corners(200, 1) == corners(200, 1)
+    assert corners(200, 1) != corners(200, 2)
