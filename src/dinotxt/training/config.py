@@ -12,6 +12,7 @@ from dinotxt.data.channels import ChannelMapping
 from dinotxt.data.transform import TransformConfig
 from dinotxt.data.view import ViewConfig
 from dinotxt.errors import ConfigError
+from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.models.config import ModelConfig
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -159,10 +160,17 @@ class RidgeConfig(Config):
 
 
 class CheckpointConfig(Config):
-    """How often to write a resumable checkpoint, and how many of them to keep."""
+    """What is written of a run.
+
+    Attributes:
+        every: Steps between resumable checkpoints, which are always exact.
+        keep: How many of them to keep.
+        model_dtype: The type of the weights in ``model/``, the one to use and to share.
+    """
 
     every: PositiveInt = 100
     keep: PositiveInt = 2
+    model_dtype: Literal["float32", "float16"] = "float32"
 
 
 class EvaluateConfig(Config):
@@ -182,6 +190,7 @@ class TrainConfig(Config):
         micro_batch_size: Pairs that are held with their activations at once. Smaller than
             ``batch_size``, the step runs in two passes (gradient caching) with equal results.
         start: What the trained parameters start from besides their usual initialisation.
+        inference: How the model is best used; saved beside its weights.
     """
 
     output: Path
@@ -196,6 +205,7 @@ class TrainConfig(Config):
     start: RidgeConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    inference: InferenceDefaults = InferenceDefaults()
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":

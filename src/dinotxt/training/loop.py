@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -169,7 +170,12 @@ class Loop:
                 config=self.config.model,
                 tokenizer=self.tokenizer,
                 transform=self.transform.config,
-                extra={"step": self.step, "metrics": self.best["metrics"]},
+                dtype=getattr(torch, self.config.checkpoint.model_dtype),
+                extra={
+                    "step": self.step,
+                    "metrics": self.best["metrics"],
+                    "inference": asdict(self.config.inference),
+                },
             )
         except OSError as error:
             raise CheckpointError(
