@@ -37,7 +37,7 @@ def measure(quick: bool) -> dict[str, Figure]:
     """Measure all figures."""
     runs = 3 if quick else 9
     pixels = np.random.default_rng(0).standard_normal((_BATCH, 3, _SIZE, _SIZE), dtype=np.float32)
-    towers = _dinov2()
+    towers = dinov2()
     bare = timm.create_model(_NAME, num_classes=0, img_size=_SIZE).eval()
     encode_image = paired_rates(
         lambda: towers.encode_image(pixels),
@@ -53,7 +53,8 @@ def measure(quick: bool) -> dict[str, Figure]:
     return {"encode_image": encode_image, "matmul_share": share, "lite": _lite(quick)}
 
 
-def _dinov2() -> TorchTowers:
+def dinov2() -> TorchTowers:
+    """Return DINOv2 ViT-S/14 with random weights, without a head."""
     config = ModelConfig(
         backbone=BackboneConfig(name=_NAME, weights="random"),
         vision_head=VisionHeadConfig(num_blocks=0),

@@ -78,6 +78,7 @@ def segmentation(
     classes: Classes = None,
     templates: options.Templates = None,
     mode: options.Mode = None,
+    crops: options.Crops = None,
     protocol: Protocol = None,
     stride: Stride = None,
     upsample: options.Upsample = "logits",
@@ -99,7 +100,7 @@ def segmentation(
         "size": size,
         "mode": mode,
     }
-    settings |= {"protocol": protocol, "stride": stride, "upsample": upsample}
+    settings |= {"protocol": protocol, "stride": stride, "crops": crops, "upsample": upsample}
     settings |= {"background": background, "every": every, "limit": limit}
     settings |= {"batch_size": batch_size}
     _run("segmentation", data, model, device, json_path, quiet, num_workers, settings)

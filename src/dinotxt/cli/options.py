@@ -23,8 +23,11 @@ Json = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables.")]
 Mode = Annotated[
-    Literal["whole", "window"] | None,
+    Literal["whole", "window", "highres"] | None,
     typer.Option(help="How a picture is looked at (default: the model's own)."),
+]
+Crops = Annotated[
+    int | None, typer.Option(min=1, help="Crops a picture, for --mode highres (default: 800).")
 ]
 Upsample = Annotated[
     Literal["logits", "features"], typer.Option(help="What is enlarged to pixels.")

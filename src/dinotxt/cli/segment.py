@@ -13,12 +13,14 @@ from dinotxt.cli import options
 from dinotxt.cli.classify import Images
 from dinotxt.cli.labels import read_labels
 from dinotxt.cli.session import Session, session
-from dinotxt.errors import DataError
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from dinotxt.inference.dense import Mode
+    from dinotxt.inference.encoder import Encoder
     from dinotxt.inference.segmenter import Segmenter
     from dinotxt.results.segmentation import Segmentation
 
@@ -28,10 +30,14 @@ Background = Annotated[
     typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled."),
 ]
 Soft = Annotated[bool, typer.Option("--soft", help="Write each label's own mask too.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Windows a forward pass.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows or crops a forward pass.")]
 Size = Annotated[
     int | None,
-    typer.Option(min=1, help="Short side of the input, or side of a window, in pixels."),
+    typer.Option(min=1, help="Short side of the input, or side of a window or crop, in pixels."),
+]
+Seconds = Annotated[
+    float | None,
+    typer.Option(metavar="S", help="A time a picture instead of --crops, by a measured rate."),
 ]
 _SHOWN = 6
 
@@ -44,6 +50,8 @@ def segment(
     labels_file: options.LabelsFile = None,
     templates: options.Templates = None,
     mode: options.Mode = None,
+    crops: options.Crops = None,
+    seconds: Seconds = None,
     background: Background = None,
     upsample: options.Upsample = "logits",
     soft: Soft = False,
@@ -59,18 +67,20 @@ def segment(
     with session("segment", json_path, quiet) as current:
         from dinotxt.cli.pictures import expand_pictures
         from dinotxt.inference.encoder import load
-        from dinotxt.inference.modes import find_mode
         from dinotxt.inference.segmenter import Segmenter
 
         names = read_labels(labels, labels_file)
         paths = expand_pictures(images, current.skip)
         results: list[dict[str, Any]] = []
+        budget: dict[str, Any] = {}
         if paths:
             encoder = load(model, device=device)
+            look = _mode(encoder, mode, size, crops, seconds, batch_size)
+            budget = _budget(current.console, look)
             predict = Segmenter(
                 encoder,
                 names,
-                mode=find_mode(mode, encoder.defaults, size=size),
+                mode=look,
                 templates=templates,
                 background=background,
                 upsample=upsample,
@@ -79,7 +89,37 @@ def segment(
             )
             results = _run(current, predict, paths, Path(out), num_workers)
         _show(current.console, results)
-        current.finish({"results": results}, done=len(results))
+        current.finish({**budget, "results": results}, done=len(results))
+
+
+def _mode(
+    encoder: "Encoder",
+    name: str | None,
+    size: int | None,
+    crops: int | None,
+    seconds: float | None,
+    batch_size: int,
+) -> "Mode":
+    from dinotxt.inference.highres import HighRes, crops_within
+    from dinotxt.inference.modes import find_mode
+
+    mode = find_mode(name, encoder.defaults, size=size, crops=crops)
+    if seconds is None:
+        return mode
+    if crops is not None or not isinstance(mode, HighRes):
+        raise ConfigError("--seconds goes with --mode highres and stands in for --crops.")
+    return crops_within(encoder, seconds, mode, batch_size=batch_size)
+
+
+def _budget(console: Console, mode: "Mode") -> dict[str, Any]:
+    """Print and return how many crops there are and how many of them see a pixel."""
+    from dinotxt.inference.highres import HighRes
+
+    if not isinstance(mode, HighRes):
+        return {}
+    visits = round(mode.visits, 1)
+    console.print(f"{mode.crops} crops a picture, {visits} visits a pixel", highlight=False)
+    return {"crops": mode.crops, "visits": visits}
 
 
 def _run(

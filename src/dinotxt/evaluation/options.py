@@ -12,7 +12,7 @@ from dinotxt.errors import ConfigError
 from dinotxt.inference.dense import Mode, Upsample
 
 Task = Literal["classification", "retrieval", "segmentation"]
-ModeName = Literal["whole", "window"]
+ModeName = Literal["whole", "window", "highres"]
 Protocol = Literal["tcl"]
 Item = TypeVar("Item")
 
@@ -25,12 +25,13 @@ class Options:
         classes: Class names: ``imagenet``, a file with one a line, or a list (``a | b`` are
             synonyms); None takes those of the data.
         templates: Prompt templates: a set's name, a file, one template, or several.
-        mode: How a picture is looked at for segmentation: ``whole``, ``window``, or a mode such
-            as ``SlidingWindow(448, 224)``; None takes the model's own.
+        mode: How a picture is looked at for segmentation: ``whole``, ``window``,
+            ``highres``, or a mode such as ``SlidingWindow(448, 224)``; None takes the model's own.
         protocol: A published segmentation protocol; ``tcl`` is windows of 448 every 224 pixels
             and nine templates (TCL, section 4).
         size: Side of the model's input in pixels; for windows, their side.
         stride: Distance between windows in pixels; None is half their side.
+        crops: The budget of the mode ``highres``; None is 800.
         upsample: What segmentation enlarges to pixels: ``logits`` or ``features``.
         background: The cosine below which a pixel stays unlabelled; None labels every pixel.
         every: Only every n-th picture of the data, in order.
@@ -45,6 +46,7 @@ class Options:
     protocol: Protocol | None = None
     size: int | None = None
     stride: int | None = None
+    crops: int | None = None
     upsample: Upsample = "logits"
     background: float | None = None
     every: int = 1
@@ -58,7 +60,7 @@ class Options:
         Raises:
             ConfigError: If one makes no sense or two contradict each other.
         """
-        for name in ("every", "limit", "size", "stride", "batch_size"):
+        for name in ("every", "limit", "size", "stride", "crops", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}: give at least 1.")
@@ -68,7 +70,7 @@ class Options:
     def _check_protocol(self) -> None:
         if self.protocol not in get_args(Protocol):
             raise ConfigError(f"protocol is {self.protocol!r}: give {_either(Protocol)}.")
-        if self.mode is not None or self.size is not None:
+        if any(value is not None for value in (self.mode, self.size, self.crops)):
             raise ConfigError("The protocol fixes mode and size: leave them out.")
 
     def take(self, items: Sequence[Item]) -> list[Item]:

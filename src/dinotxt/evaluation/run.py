@@ -21,7 +21,7 @@ _TASKS: dict[Task, Callable[[Job], Report]] = {
     "retrieval": evaluate_retrieval,
     "segmentation": evaluate_segmentation,
 }
-_SEGMENTATION_ONLY = ("mode", "protocol", "stride", "upsample", "background")
+_SEGMENTATION_ONLY = ("mode", "protocol", "stride", "crops", "upsample", "background")
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from dinotxt.evaluation.names import choose_names
 from dinotxt.inference.dense import Mode
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.modes import find_mode
-from dinotxt.inference.segmenter import Segmenter, SlidingWindow
+from dinotxt.inference.segmenter import HighRes, Segmenter, SlidingWindow
 from dinotxt.metrics.bootstrap import miou_interval
 from dinotxt.metrics.confusion import Confusion
 from dinotxt.results.report import Report
@@ -79,7 +79,13 @@ def chosen_mode(job: Job) -> Mode:
         return SlidingWindow(_WINDOW, _WINDOW // 2)
     if options.mode is None or isinstance(options.mode, str):
         defaults = job.encoder.defaults
-        return find_mode(options.mode, defaults, size=options.size, stride=options.stride)
+        return find_mode(
+            options.mode,
+            defaults,
+            size=options.size,
+            stride=options.stride,
+            crops=options.crops,
+        )
     return options.mode
 
 
@@ -112,4 +118,6 @@ def _mode_protocol(mode: Mode, encoder: Encoder) -> dict[str, Any]:
     )
     if settings.get("size", 0) is None:
         settings["size"] = encoder.defaults.short_side or encoder.transform.config.size
+    if isinstance(mode, HighRes):
+        settings["visits"] = round(mode.visits, 2)
     return {"mode": type(mode).__name__, **settings}

@@ -3,9 +3,11 @@
 from dinotxt.errors import ConfigError
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.dense import Mode
+from dinotxt.inference.highres import HighRes
 from dinotxt.inference.window import SlidingWindow, Whole
 
-MODES = ("whole", "window")
+MODES = ("whole", "window", "highres")
+_GENERAL = HighRes()
 
 
 def find_mode(
@@ -14,15 +16,17 @@ def find_mode(
     *,
     size: int | None = None,
     stride: int | None = None,
+    crops: int | None = None,
 ) -> Mode:
     """Return a mode.
 
     Args:
-        name: ``whole`` or ``window``; None takes the model's own.
+        name: ``whole``, ``window`` or ``highres``; None takes the model's own.
         defaults: The model's settings.
         size: Short side of a whole picture, or side of a window on a picture whose short side is
-            as long (protocol of TCL).
+            as long (protocol of TCL), or of the squares that crops become.
         stride: Distance between windows; None: the model's, or half of ``size``.
+        crops: The budget of ``highres``.
 
     Raises:
         ConfigError: If there is no such mode, or the settings contradict it.
@@ -30,10 +34,21 @@ def find_mode(
     name = name or defaults.mode
     if name not in MODES:
         raise ConfigError(f"mode is {name!r}: give {' or '.join(MODES)}.")
+    if crops is not None and name != "highres":
+        raise ConfigError("crops goes with the mode highres: give that, too.")
+    if stride is not None and name != "window":
+        raise ConfigError("stride goes with the mode window: give that, too.")
+    if name == "highres":
+        return _high_res(crops, size)
     if name == "whole":
-        if stride is not None:
-            raise ConfigError("stride goes with the mode window: give that, too.")
         return Whole(size)
     if size is None:
         return SlidingWindow(defaults.window, stride or defaults.stride, defaults.short_side)
     return SlidingWindow(size, stride or max(1, size // 2))
+
+
+def _high_res(crops: int | None, size: int | None) -> HighRes:
+    return HighRes(
+        crops=_GENERAL.crops if crops is None else crops,
+        crop_size=_GENERAL.crop_size if size is None else size,
+    )

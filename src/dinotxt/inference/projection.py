@@ -72,7 +72,7 @@ class FeatureGrid:
     def mean(self) -> Features:
         """Return the means, float32 ``[height, width, Dp]``; the sums are used up."""
         assert self.visits.all(), "a layout of crops covers every cell"
-        self._sums /= torch.from_numpy(self.visits)[..., None]
+        self._sums /= torch.from_numpy(self.visits.astype(np.float32))[..., None]
         return np.asarray(self._sums.numpy(), dtype=np.float32)
 
     def _add_tile(

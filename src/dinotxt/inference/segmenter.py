@@ -16,11 +16,12 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip
 from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_rows, tile_rows
 from dinotxt.inference.encoder import Encoder, Features, check_labels
+from dinotxt.inference.highres import HighRes
 from dinotxt.inference.window import SlidingWindow, Whole
 from dinotxt.results.segmentation import Segmentation, map_dtype
 from dinotxt.results.skip import Skip
 
-__all__ = ["Segmenter", "SlidingWindow", "Whole"]
+__all__ = ["HighRes", "Segmenter", "SlidingWindow", "Whole"]
 
 NEUTRAL = ("object", "things", "stuff", "texture")  # LERF (Kerr et al., 2023), section 3.4
 
@@ -31,7 +32,8 @@ class Segmenter:
     Args:
         encoder: The model.
         labels: What to look for; ``a | b`` are synonyms.
-        mode: None looks at the whole picture at once, ``SlidingWindow`` at its parts.
+        mode: None looks at the whole picture at once, ``SlidingWindow`` at its parts,
+            ``HighRes`` at many crops of several sizes.
         templates: The prompts; see ``Encoder.encode_labels``.
         background: The cosine that a pixel's best label must reach, or it stays unlabelled; None
             labels every pixel.
@@ -39,7 +41,7 @@ class Segmenter:
             notebook).
         soft: Whether to keep each label's own score too: the chance, by the model's logit scale,
             that a place fits the label better than the best of four neutral words.
-        batch_size: Windows a forward pass.
+        batch_size: Windows or crops a forward pass.
 
     Raises:
         ConfigError: If the labels or the options make no sense.

@@ -1,18 +1,19 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from dinotxt.inference.homography import quad_areas, quad_to_square, square_to_quad
 
 _SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], dtype=np.float64)
 
 
-def _quads(count: int = 50) -> np.ndarray:
+def _quads(count: int = 50) -> NDArray[np.float64]:
     generator = np.random.default_rng(0)
     size, origin = generator.uniform(0.05, 0.5, (2, count, 1, 2))
     return origin + size * (_SQUARE + generator.uniform(-0.24, 0.24, (count, 4, 2)))
 
 
-def _solved(quad: np.ndarray) -> np.ndarray:
+def _solved(quad: NDArray[np.float64]) -> NDArray[np.float64]:
     """Find a homography from its four corners by linear equations (independent of the source)."""
     rows, values = [], []
     for (u, v), (x, y) in zip(_SQUARE, quad, strict=True):

@@ -2,6 +2,7 @@ import pytest
 
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
+from dinotxt.inference.highres import HighRes
 from dinotxt.inference.modes import find_mode
 from dinotxt.inference.window import SlidingWindow, Whole
 
@@ -19,7 +20,14 @@ def test_a_size_makes_windows_of_the_published_protocol() -> None:
     assert find_mode("whole", _MODEL, size=448) == Whole(448)
 
 
-@pytest.mark.parametrize(("name", "stride"), [("sideways", None), ("whole", 8)])
+def test_crops_are_the_budget_of_highres_alone() -> None:
+    assert find_mode("highres", _MODEL) == HighRes()
+    assert find_mode("highres", _MODEL, size=448, crops=50) == HighRes(crops=50, crop_size=448)
+    with pytest.raises(ConfigError, match="highres"):
+        find_mode("window", _MODEL, crops=50)
+
+
+@pytest.mark.parametrize(("name", "stride"), [("sideways", None), ("whole", 8), ("highres", 8)])
 def test_a_mode_that_makes_no_sense_is_refused(name: str, stride: int | None) -> None:
     with pytest.raises(ConfigError, match="mode"):
         find_mode(name, _MODEL, stride=stride)

@@ -1,0 +1,84 @@
+"""High-resolution segmentation from the command line, on a tiny random model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from dinotxt.cli.main import app
+
+_BUDGET = ["--mode", "highres", "--size", "32"]
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> list[object]:
+    return ["--model", tiny_model, "--device", "cpu", "--templates", "simple"]
+
+
+def test_segment_prints_crops_and_visits(
+    model: list[object], pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    path, out, log = pictures["half"], tmp_path / "out", tmp_path / "log.json"
+    segment = ["segment", path, "--labels", "a,b", "--out", out, *model, *_BUDGET, "--json", log]
+    result = _run(*segment, "--crops", 30)
+    assert result.exit_code == 0, result.output
+    content = json.loads(log.read_text())
+    assert content["crops"] == 30
+    assert 5 < content["visits"] < 15
+    assert f"30 crops a picture, {content['visits']} visits a pixel" in result.output
+    first = np.asarray(Image.open(content["results"][0]["label_map"]))
+    assert first.shape == (40, 48)
+    assert _run(*segment, "--crops", 30).exit_code == 0
+    assert np.array_equal(first, np.asarray(Image.open(content["results"][0]["label_map"])))
+
+
+def test_seconds_become_a_number_of_crops_that_is_printed(
+    model: list[object], pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    path, out = pictures["half"], tmp_path / "out"
+    segment = ["segment", path, "--labels", "a,b", "--out", out, *model, *_BUDGET]
+    result = _run(*segment, "--seconds", 0.01)
+    assert result.exit_code == 0, result.output
+    assert "crops a picture" in result.output
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--mode", "highres", "--seconds", 1, "--crops", 9],
+        ["--mode", "window", "--seconds", 1],
+        ["--mode", "window", "--crops", 9],
+        ["--mode", "highres", "--seconds", -1],
+    ],
+)
+def test_budgets_that_make_no_sense_are_refused(
+    model: list[object], pictures: dict[str, Path], tmp_path: Path, wrong: list[object]
+) -> None:
+    result = _run("segment", pictures["red"], "--labels", "a", "--out", tmp_path, *model, *wrong)
+    assert result.exit_code == 1
+    assert "highres" in result.output or "positive" in result.output
+
+
+def test_eval_states_the_mode_with_its_settings(model: list[object], tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    (tmp_path / "data" / "classes.txt").write_text("a\nb\n")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "data" / "images" / "1.png")
+    Image.fromarray(np.ones((30, 40), np.uint8)).save(tmp_path / "data" / "labels" / "1.png")
+    log = tmp_path / "log.json"
+    result = _run(
+        *["eval", "segmentation", "--data", tmp_path / "data", *model, *_BUDGET],
+        *["--crops", 12, "--json", log],
+    )
+    assert result.exit_code == 0, result.output
+    protocol = json.loads(log.read_text())["protocol"]
+    assert protocol["mode"] == "HighRes"
+    assert (protocol["crops"], protocol["seed"], protocol["crop_size"]) == (12, 0, 32)
+    assert protocol["visits"] > 1
