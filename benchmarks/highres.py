@@ -45,7 +45,8 @@ class PlainTowers:
     def encode_patches(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[B, h, w, Dp]``."""
         size = self.patch_size
-        return pixels[:, :, ::size, ::size].transpose(0, 2, 3, 1) @ self._basis
+        sampled = pixels[:, :, ::size, ::size].transpose(0, 2, 3, 1)
+        return np.asarray(sampled @ self._basis, dtype=np.float32)
 
     def encode_text(self, tokens: TokenBatch) -> NDArray[np.float32]:
         """Return ``[N, E]``."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dinotxt.inference.homography import Quads
 
@@ -111,7 +112,7 @@ def _move_corners(boxes: Quads, jitter: float, generator: np.random.Generator) -
     origin, size = boxes[:, None, :2], boxes[:, None, 2:]
     quads = origin + _CORNERS * size
     noise = generator.uniform(-jitter, jitter, quads.shape) * size
-    whole = (boxes[:, 2:] >= _WHOLE).all(axis=1)
+    whole: NDArray[np.bool_] = np.min(boxes[:, 2:], axis=1) >= _WHOLE
     whole[:1] = False
     pinned = ((quads <= 1 - _WHOLE) | (quads >= _WHOLE)) & ~whole[:, None, None]
     return np.asarray(np.clip(np.where(pinned, quads, quads + noise), 0, 1))

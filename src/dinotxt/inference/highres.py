@@ -48,7 +48,7 @@ class SegmentScores:
     @property
     def num_texts(self) -> int:
         """The number of texts C."""
-        return self.values.shape[1]
+        return len(self.values[0])
 
     def rows(self, start: int, stop: int) -> Features:
         """Return ``[stop - start, w, C]``."""

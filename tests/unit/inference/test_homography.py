@@ -10,7 +10,8 @@ _SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], dtype=np.float64)
 def _quads(count: int = 50) -> NDArray[np.float64]:
     generator = np.random.default_rng(0)
     size, origin = generator.uniform(0.05, 0.5, (2, count, 1, 2))
-    return origin + size * (_SQUARE + generator.uniform(-0.24, 0.24, (count, 4, 2)))
+    noise = generator.uniform(-0.24, 0.24, (count, 4, 2))
+    return np.asarray(origin + size * (_SQUARE + noise), dtype=np.float64)
 
 
 def _solved(quad: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -42,7 +42,7 @@ def _projected(quads: Array, patches: NDArray[np.float32], shape: tuple[int, int
     sums = np.zeros((*shape, patches.shape[-1]))
     visits = np.zeros((*shape, 1))
     for quad, values in zip(quads, patches, strict=True):
-        inverse = np.linalg.inv(_homography(quad))
+        inverse = np.asarray(np.linalg.inv(_homography(quad)), dtype=np.float64)
         for row in range(shape[0]):
             for column in range(shape[1]):
                 place = (column + 0.5) / shape[1], (row + 0.5) / shape[0]
