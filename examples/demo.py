@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ PICTURES = (
     *("hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg"),
     "rocket.jpg",
 )
+SHEET_HEIGHT = 360
 LABELS = (
     *("astronaut", "brick wall", "cat", "cup of coffee", "coins", "grass", "galaxies", "moon"),
     *("motorcycle", "page of a book", "retina of an eye", "rocket"),
@@ -88,18 +90,31 @@ def search(encoder: dinotxt.Encoder, pictures: Path, path: Path) -> Table:
 
 
 def segment(encoder: dinotxt.Encoder, pictures: Path, folder: Path) -> Table:
-    """Label the pixels of five pictures and draw the result over them."""
+    """Label the pixels of the scenes and draw the result over them."""
     table = Table("picture", "areas", "overlay", title="Segmentation")
     folder.mkdir(parents=True, exist_ok=True)
     for name, labels in SCENES.items():
-        predict = dinotxt.Segmenter(encoder, labels, mode=dinotxt.SlidingWindow())
+        predict = dinotxt.Segmenter(encoder, labels)
         result = predict(pictures / name)
         overlay = folder / f"{Path(name).stem}.png"
         result.overlay(pictures / name).save(overlay)
         shares = sorted(result.areas.items(), key=lambda pair: -pair[1])
         areas = ", ".join(f"{label} {share:.0%}" for label, share in shares if share > 0)
         table.add_row(name, areas, overlay.name)
+    draw_sheet([folder / f"{Path(name).stem}.png" for name in SCENES], folder / "sheet.jpg")
     return table
+
+
+def draw_sheet(overlays: Sequence[Path], path: Path) -> None:
+    """Put overlays side by side, all of one height."""
+    pictures = [Image.open(overlay).convert("RGB") for overlay in overlays]
+    scaled = [ImageOps.contain(picture, (10 * SHEET_HEIGHT, SHEET_HEIGHT)) for picture in pictures]
+    sheet = Image.new("RGB", (sum(one.width for one in scaled), SHEET_HEIGHT), "white")
+    left = 0
+    for one in scaled:
+        sheet.paste(one, (left, 0))
+        left += one.width
+    sheet.save(path, quality=85)
 
 
 if __name__ == "__main__":
