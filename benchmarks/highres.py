@@ -40,7 +40,7 @@ class PlainTowers:
 
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[B, E]``."""
-        return pixels.mean(axis=(2, 3)) @ self._basis
+        return np.asarray(pixels.mean(axis=(2, 3)) @ self._basis, dtype=np.float32)
 
     def encode_patches(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[B, h, w, Dp]``."""
