@@ -24,7 +24,7 @@ def test_the_demo_prints_three_tables_and_writes_overlays(
         assert title in printed
     assert str(out) in printed.replace("\n", "")
     overlays = sorted((out / "overlays").iterdir())
-    assert len(overlays) == 5
+    assert [path.suffix for path in overlays] == [".png"] * 5 + [".jpg"]
     for overlay in overlays:
         with Image.open(overlay) as picture:
             assert picture.height > 200

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dinotxt.checkpoints import format as model_format
 from dinotxt.checkpoints.format import load_model
@@ -15,6 +16,7 @@ from dinotxt.data.transform import Transform
 from dinotxt.data.view import RandomView
 from dinotxt.errors import CheckpointError, ConfigError, DataError, DinotxtError
 from dinotxt.inference.caching import FeatureCacher, Views
+from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.objective import Objective
@@ -57,10 +59,9 @@ def test_a_run_leaves_a_model_checkpoints_and_metrics(config: Make) -> None:
         "step-4",
         "step-6",
     ]
-    assert load_model(run.best.path).extra == {
-        "step": run.best.step,
-        "metrics": dict(run.best.metrics),
-    }
+    extra = load_model(run.best.path).extra
+    assert (extra["step"], extra["metrics"]) == (run.best.step, dict(run.best.metrics))
+    assert read_defaults(extra) == InferenceDefaults()
     assert (run.path / "config.yaml").is_file()
     assert any((run.path / "tensorboard").iterdir())
 
@@ -212,3 +213,11 @@ def test_too_few_pairs_for_a_batch_are_an_error(config: Make) -> None:
         Trainer(config("batch_size=40")).fit()
     with pytest.raises(ConfigError, match=r"data\.val: a share of 0\.99 of 12 pairs leaves none"):
         Trainer(config("data.val=0.99")).fit()
+
+
+def test_a_model_keeps_its_own_settings_and_half_precision(config: Make) -> None:
+    changes = ("inference.size=64", "checkpoint.model_dtype=float16")
+    run = Trainer(config(*changes)).fit()
+    assert read_defaults(load_model(run.best.path).extra).size == 64
+    (weights,) = run.best.path.glob("*.safetensors")
+    assert {value.dtype for value in load_file(weights).values()} == {torch.float16}

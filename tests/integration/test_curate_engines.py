@@ -1,0 +1,141 @@
+"""``dinotxt curate`` on every engine: workers, killed runs, a lost node."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from dinotxt.cli.main import app
+from dinotxt.curation.config import CurationConfig
+from dinotxt.curation.pipeline import curate
+
+WORDS = ["dog", "cat", "red car", "boat", "tree", "bird"]
+TINY = {
+    "name": "vit_tiny_patch16_224",
+    "weights": "random",
+    "options": {"embed_dim": 16, "depth": 1, "num_heads": 2, "img_size": 32},
+}
+
+
+def _shard(path: Path, shard: int, size: int) -> None:
+    generator = np.random.default_rng(shard)
+    with tarfile.open(path, "w") as tar:
+        for number in range(size):
+            word = WORDS[min(int(generator.exponential(1.2)), len(WORDS) - 1)]
+            small = generator.integers(0, 255, (3, 3, 3), dtype=np.uint8)
+            stream = io.BytesIO()
+            Image.fromarray(small).resize((24, 24)).save(stream, "PNG")
+            captions = [f"a {word} in picture {number}", f"xyzzy{number}"]
+            for suffix, content in (
+                ("png", stream.getvalue()),
+                ("json", json.dumps({"captions": captions}).encode()),
+            ):
+                info = tarfile.TarInfo(f"{shard:02d}{number:04d}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    for shard in range(3):
+        _shard(tmp_path / f"{shard:05d}.tar", shard, 20)
+    return {
+        "input": str(tmp_path / "*.tar"),
+        "output": str(tmp_path / "out"),
+        "workers": 1,
+        "metadata": {"sources": ["wordnet"]},
+        "text": {"threshold": 6},
+        "image": {
+            "backbone": TINY, "size": 32, "levels": [8, 3], "resamplings": 2, "points": 2,
+            "target": 0.5,
+        },
+    }  # fmt: skip
+
+
+def _run(settings: dict[str, Any], verb: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    path = Path(settings["output"]).parent / "curation.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    command = ["curate", verb, str(path), *arguments, "--json", "-"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code in (0, 1, 3), result.output
+    return result.exit_code, json.loads(result.stdout) if result.exit_code != 1 else {}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "config.yaml"
+    }
+
+
+@pytest.mark.slow
+def test_two_local_workers_give_the_bytes_of_one(settings: dict[str, Any], tmp_path: Path) -> None:
+    for workers in (1, 2):
+        changed = {**settings, "workers": workers, "output": str(tmp_path / f"w{workers}")}
+        curate(CurationConfig.model_validate(changed), "run")
+    assert _digests(tmp_path / "w1") == _digests(tmp_path / "w2")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    curate(CurationConfig.model_validate({**settings, "output": str(tmp_path / "whole")}), "run")
+    path = tmp_path / "killed.yaml"
+    path.write_text(yaml.safe_dump({**settings, "output": str(tmp_path / "killed")}))
+    command = [sys.executable, "-m", "dinotxt", "curate", "run", str(path), "--quiet"]
+    for stage in ("match", "embed", "cluster", "keep"):
+        process = subprocess.Popen(command, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "killed" / stage).exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, check=False).returncode == 0
+    assert _digests(tmp_path / "killed") == _digests(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_two_node_ray_cluster_gives_the_same_bytes_though_a_node_is_lost(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    ray = pytest.importorskip("ray")
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    curate(CurationConfig.model_validate({**settings, "output": str(tmp_path / "local")}), "run")
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        lost = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        ray.init(address=cluster.address, log_to_driver=False)
+        config = CurationConfig.model_validate(
+            {**settings, "engine": "ray", "workers": 2, "output": str(tmp_path / "ray")}
+        )
+        removed: list[tuple[int, int]] = []
+
+        def lose_a_node(stage: str, done: int, total: int) -> None:
+            if stage == "embed" and not removed:
+                removed.append((done, total))
+                cluster.remove_node(lost, allow_graceful=False)
+
+        curate(config, "run", progress=lose_a_node)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert removed == [(1, 3)]
+    assert _digests(tmp_path / "ray") == _digests(tmp_path / "local")
