@@ -27,7 +27,8 @@ def fold_batch_norms(module: Any, in_channels: int) -> bool:
         Whether the norms were folded.
     """
     generator = torch.Generator().manual_seed(0)
-    size = (getattr(module, "default_cfg", None) or {}).get("input_size", _PROBE_SIZE)[-2:]
+    published = getattr(module, "default_cfg", None) or {}
+    size = published["input_size"][-2:] if published.get("fixed_input_size") else _PROBE_SIZE
     probe = torch.randn(1, in_channels, *size, generator=generator)
     with torch.no_grad():
         before = module.forward_features(probe)
