@@ -12,6 +12,8 @@ from dinotxt.results.report import Interval, Metric, Report
 from dinotxt.results.skip import Skip
 from dinotxt.text.prompt import template_sets, templates
 
+_PROTOCOL_TEMPLATES = {"tcl": "tcl-9"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
@@ -91,11 +93,13 @@ def chosen_templates(
 ) -> tuple[tuple[str, ...], str | list[str]]:
     """Return the prompt templates and how the report names them.
 
-    What the user gave comes first, then what came with the data, then the model's own.
+    What the user gave comes first, then what came with the data, what the protocol states and
+    the model's own.
     """
     given = job.options.templates
     if given is None:
-        given = of_data or job.encoder.defaults.templates
+        protocol = _PROTOCOL_TEMPLATES.get(job.options.protocol or "")
+        given = of_data or protocol or job.encoder.defaults.templates
     found = templates(given)
     named = isinstance(given, str | Path) and str(given) in template_sets()
     return found, str(given) if named else list(found)

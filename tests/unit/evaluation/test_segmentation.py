@@ -36,7 +36,7 @@ def test_iou_is_that_of_the_whole_data_set(colour_encoder: Encoder, make_masks: 
         ({"mode": "window", "size": 16}, {"mode": "SlidingWindow", "size": 16, "stride": 8}),
         ({"mode": "window", "size": 16, "stride": 4}, {"size": 16, "stride": 4}),
         ({"mode": SlidingWindow(24, 8)}, {"mode": "SlidingWindow", "size": 24, "stride": 8}),
-        ({"protocol": "tcl"}, {"protocol": "tcl", "size": 448, "stride": 224}),
+        ({"protocol": "tcl"}, {"size": 448, "stride": 224, "templates": "tcl-9"}),
         ({"mode": "whole", "size": 16}, {"mode": "Whole", "size": 16}),
     ],
 )
