@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from typer.testing import CliRunner
 
 from dinotxt.cli.main import app
@@ -18,48 +17,6 @@ from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.pipeline import curate
 from dinotxt.data.curated import CuratedPairs
 from dinotxt.errors import ConfigError, DataError
-
-WORDS = ["dog", "cat", "red car", "boat", "tree", "bird"]
-TINY = {
-    "name": "vit_tiny_patch16_224",
-    "weights": "random",
-    "options": {"embed_dim": 16, "depth": 1, "num_heads": 2, "img_size": 32},
-}
-
-
-def _shard(path: Path, shard: int, size: int) -> None:
-    generator = np.random.default_rng(shard)
-    with tarfile.open(path, "w") as tar:
-        for number in range(size):
-            word = WORDS[min(int(generator.exponential(1.2)), len(WORDS) - 1)]
-            small = generator.integers(0, 255, (3, 3, 3), dtype=np.uint8)
-            stream = io.BytesIO()
-            Image.fromarray(small).resize((24, 24)).save(stream, "PNG")
-            captions = [f"a {word} in picture {number}", f"xyzzy{number}"]
-            for suffix, content in (
-                ("png", stream.getvalue()),
-                ("json", json.dumps({"captions": captions}).encode()),
-            ):
-                info = tarfile.TarInfo(f"{shard:02d}{number:04d}.{suffix}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> dict[str, Any]:
-    for shard in range(3):
-        _shard(tmp_path / f"{shard:05d}.tar", shard, 20)
-    return {
-        "input": str(tmp_path / "*.tar"),
-        "output": str(tmp_path / "out"),
-        "workers": 1,
-        "metadata": {"sources": ["wordnet"]},
-        "text": {"threshold": 6},
-        "image": {
-            "backbone": TINY, "size": 32, "levels": [8, 3], "resamplings": 2, "points": 2,
-            "target": 0.5,
-        },
-    }  # fmt: skip
 
 
 def _run(settings: dict[str, Any], verb: str, *arguments: str) -> tuple[int, dict[str, Any]]:

@@ -77,3 +77,10 @@ def make_picture(tmp_path: Path) -> MakePicture:
         return target
 
     return make
+
+
+@pytest.fixture
+def album(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
+    for number, colour in enumerate(("red", "green", "blue", "yellow")):
+        make_picture(f"{number % 2}/{colour}.png", colour)
+    return tmp_path / "album"

@@ -23,13 +23,6 @@ MakePicture = Callable[..., Path]
 MakeEncoder = Callable[..., Encoder]
 
 
-@pytest.fixture
-def album(tmp_path: Path, make_picture: MakePicture) -> Path:
-    for number, colour in enumerate(("red", "green", "blue", "yellow")):
-        make_picture(f"{number % 2}/{colour}.png", colour)
-    return tmp_path / "album"
-
-
 def names(index: ImageIndex, words: str, k: int = 5) -> list[str]:
     return [Path(hit.path).stem for hit in index.search(words, k=k)]
 
