@@ -3,11 +3,10 @@
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dinotxt.data.image import EXTENSIONS
-from dinotxt.data.record import or_raise
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
@@ -81,35 +80,6 @@ def refuse_address(path: str) -> None:
     """
     if "://" in path:
         raise DataError(f"{path} is a web address, which is not fetched: download it first.")
-
-
-def find_images(
-    sources: str | Path | Iterable[str | Path], *, on_skip: Callable[[Skip], None] | None = None
-) -> list[Path]:
-    """Return the picture files that files, folders (with those in them) and globs mean.
-
-    Args:
-        sources: Files, folders and globs. A file is taken whatever its ending.
-        on_skip: Called for each source that is missing or holds no picture; None raises.
-
-    Raises:
-        DataError: If there is no picture at all.
-    """
-    listed = [sources] if isinstance(sources, str | Path) else list(sources)
-    report = or_raise(on_skip)
-    found: dict[Path, None] = {}
-    for source in map(str, listed):
-        try:
-            for path in expand(source, report):
-                images = images_in(path) if path.is_dir() else [path]
-                if not images:
-                    report(Skip(str(path), "holds no picture"))
-                found.update(dict.fromkeys(images))
-        except DataError as error:
-            report(Skip(source, str(error)))
-    if not found:
-        raise DataError(f"There is no picture in {', '.join(map(str, listed)) or 'an empty list'}.")
-    return list(found)
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinotxt.data.location import expand, expand_braces, find_images
+from dinotxt.data.location import expand, expand_braces, images_in
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
 
 
 @pytest.mark.parametrize(
@@ -52,33 +51,7 @@ def _images(folder: Path) -> None:
         (folder / name).touch()
 
 
-def test_images_are_found_in_files_folders_and_globs_each_once(tmp_path: Path) -> None:
+def test_images_of_a_folder_are_found_without_hidden_ones(tmp_path: Path) -> None:
     _images(tmp_path / "in")
-    folder = tmp_path / "in"
-    names = [path.relative_to(folder).as_posix() for path in find_images(folder)]
+    names = [path.relative_to(tmp_path / "in").as_posix() for path in images_in(tmp_path / "in")]
     assert names == ["a.png", "b.JPG", "sub/c.webp"]
-    found = find_images([folder / "b.JPG", str(folder / "*.png"), folder, folder / "notes.txt"])
-    assert [path.name for path in found] == ["b.JPG", "a.png", "c.webp", "notes.txt"]
-
-
-def test_missing_source_among_many_is_reported(tmp_path: Path) -> None:
-    _images(tmp_path / "in")
-    (tmp_path / "empty").mkdir()
-    skips: list[Skip] = []
-    sources: list[str | Path] = [
-        tmp_path / "none.jpg",
-        tmp_path / "in",
-        tmp_path / "empty",
-        "http://x.org/a.jpg",
-    ]
-    assert len(find_images(sources, on_skip=skips.append)) == 3
-    assert [skip.path for skip in skips] == [str(source) for source in (sources[0], *sources[2:])]
-
-
-def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no picture"):
-        find_images(tmp_path)
-    with pytest.raises(DataError, match="There is no picture in"):
-        find_images([tmp_path], on_skip=lambda skip: None)
-    with pytest.raises(DataError, match="an empty list"):
-        find_images([])
