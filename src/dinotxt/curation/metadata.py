@@ -15,10 +15,10 @@ from dinotxt.curation.pool import table_paths
 from dinotxt.curation.spacing import is_matchable
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
 from dinotxt.curation.tables import read_table
-from dinotxt.curation.wordnet_names import wordnet_names
 from dinotxt.curation.words import WordCounts, bigrams_by_pmi, count_words, ranked
 from dinotxt.errors import DataError, import_extra
 from dinotxt.files import atomic_path
+from dinotxt.text.wordnet import wordnet_names
 
 STAGE = "metadata"
 ENTRIES = "entries.txt"
