@@ -32,6 +32,10 @@ Crops = Annotated[
 Upsample = Annotated[
     Literal["logits", "features"], typer.Option(help="What is enlarged to pixels.")
 ]
+Embedding = Annotated[
+    Literal["patch", "cls_patch", "value", "value_patch"] | None,
+    typer.Option(help="What stands for a patch; value is MaskCLIP (default: the model's own)."),
+]
 Labels = Annotated[
     list[str] | None,
     typer.Option("--labels", help="Comma-separated labels; `a | b` are synonyms. Repeats."),

@@ -54,6 +54,7 @@ def segment(
     seconds: Seconds = None,
     background: Background = None,
     upsample: options.Upsample = "logits",
+    embedding: options.Embedding = None,
     soft: Soft = False,
     model: options.Model = "lite",
     device: options.Device = "auto",
@@ -84,6 +85,7 @@ def segment(
                 templates=templates,
                 background=background,
                 upsample=upsample,
+                embedding=embedding,
                 soft=soft,
                 batch_size=batch_size,
             )

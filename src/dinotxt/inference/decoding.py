@@ -1,12 +1,15 @@
 """Batches of pixels from pictures, decoded while the model works on the batch before."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from dinotxt.data.image import ImageSource, Stored
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
@@ -27,6 +30,19 @@ class PixelBatch:
 
     indices: NDArray[np.int64]
     pixels: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedImages:
+    """The features of some of the pictures of a stream.
+
+    Attributes:
+        indices: int64 ``[B]``, the pictures' positions in the input.
+        features: float32 ``[B, E]``.
+    """
+
+    indices: NDArray[np.int64]
+    features: NDArray[np.float32]
 
 
 def pixel_batches(
@@ -70,6 +86,15 @@ def pixel_batches(
         pixels.append(outcome)
     if pixels:
         yield PixelBatch(np.array(indices, dtype=np.int64), np.stack(pixels))
+
+
+def listed(sources: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource]:
+    """Return a sequence also for a single picture."""
+    if isinstance(sources, str | Path | bytes | Image.Image | Stored):
+        return [sources]
+    if isinstance(sources, np.ndarray) and sources.ndim < 4:
+        return [sources]
+    return list(sources)
 
 
 def _attempt(

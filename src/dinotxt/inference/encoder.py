@@ -1,21 +1,21 @@
 """The encoder: pictures and texts in, arrays in one shared space out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from dinotxt.data.image import ImageSource, Stored, source_name
+from dinotxt.data.image import ImageSource, source_name
 from dinotxt.data.transform import Picture, Transform
 from dinotxt.errors import ConfigError
-from dinotxt.inference.decoding import OnSkip, pixel_batches
+from dinotxt.inference.decoding import EncodedImages, OnSkip, listed, pixel_batches
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.inference.geometry import fit_whole
 from dinotxt.inference.prompt_cache import cache_key, read_embeddings, write_embeddings
-from dinotxt.inference.towers import Towers
+from dinotxt.inference.towers import DenseTowers, Towers
+from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.text import prompt
 from dinotxt.text.tokenizer import Tokenizer
 
@@ -23,19 +23,6 @@ Progress = Callable[[int, int], None]
 Features = NDArray[np.float32]
 _PROMPTS_AT_ONCE = 8192
 _GENERAL = InferenceDefaults()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedImages:
-    """The features of some of the pictures of a stream.
-
-    Attributes:
-        indices: int64 ``[B]``, the pictures' positions in the input.
-        features: float32 ``[B, E]``.
-    """
-
-    indices: NDArray[np.int64]
-    features: Features
 
 
 class Encoder:
@@ -99,7 +86,7 @@ class Encoder:
         Raises:
             DataError: If a picture cannot be used; the message names it.
         """
-        pictures = _listed(sources)
+        pictures = listed(sources)
         out = np.empty((len(pictures), self.embed_dim), dtype=np.float32)
         for batch in self.stream_images(
             pictures, batch_size=batch_size, num_workers=num_workers, normalize=normalize
@@ -135,7 +122,12 @@ class Encoder:
             yield EncodedImages(batch.indices, unit(features) if normalize else features)
 
     def encode_patches(
-        self, source: ImageSource, *, size: int | None = None, normalize: bool = True
+        self,
+        source: ImageSource,
+        *,
+        size: int | None = None,
+        normalize: bool = True,
+        embedding: Embedding | None = None,
     ) -> Features:
         """Return patch features ``[h, w, Dp]`` of the whole picture, at its own aspect.
 
@@ -143,13 +135,31 @@ class Encoder:
             source: A picture.
             size: The short side of the model's input (default: the model's own).
             normalize: Whether each patch has length 1.
+            embedding: What stands for a patch; None: as ``with_embedding`` set it.
 
         Raises:
+            ConfigError: If the model has no such embedding.
             DataError: If the picture cannot be used.
         """
+        encoder = self if embedding is None else self.with_embedding(embedding)
         pixels = self.whole_pixels(self.transform.open(source), size)
-        features = self.towers.encode_patches(pixels[None])[0]
+        features = encoder.towers.encode_patches(pixels[None])[0]
         return unit(features) if normalize else features
+
+    def with_embedding(self, embedding: Embedding, *, value_text: TextHalf = "cls") -> "Encoder":
+        """Return an encoder on the same model whose patches have another embedding (Table 8).
+
+        Args:
+            embedding: ``patch``, ``cls_patch``, ``value`` (MaskCLIP) or ``value_patch``.
+            value_text: The half of the text feature that ``value`` is compared with.
+
+        Raises:
+            ConfigError: If the model has no such embedding.
+        """
+        if not isinstance(self.towers, DenseTowers):
+            raise ConfigError(f"{self.name} has one embedding of patches: leave the choice out.")
+        towers = self.towers.with_embedding(embedding, value_text=value_text)
+        return Encoder(towers, self.tokenizer, self.transform, self.name, self.defaults)
 
     def whole_pixels(self, picture: Picture, size: int | None = None) -> Features:
         """Return the model's input ``[C, H, W]`` for a whole picture, short side ``size``."""
@@ -287,12 +297,3 @@ def check_labels(labels: Sequence[str]) -> None:
         raise ConfigError("There are no labels: give at least one.")
     for label in labels:
         prompt.synonyms(label)
-
-
-def _listed(sources: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource]:
-    """Return a sequence also for a single picture."""
-    if isinstance(sources, str | Path | bytes | Image.Image | Stored):
-        return [sources]
-    if isinstance(sources, np.ndarray) and sources.ndim < 4:
-        return [sources]
-    return list(sources)

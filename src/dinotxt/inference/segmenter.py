@@ -18,6 +18,7 @@ from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_rows, tile_r
 from dinotxt.inference.encoder import Encoder, Features, check_labels
 from dinotxt.inference.highres import HighRes
 from dinotxt.inference.window import SlidingWindow, Whole
+from dinotxt.models.config import Embedding
 from dinotxt.results.segmentation import Segmentation, map_dtype
 from dinotxt.results.skip import Skip
 
@@ -39,6 +40,7 @@ class Segmenter:
             labels every pixel.
         upsample: What is enlarged to pixels: ``logits`` (the paper) or ``features`` (the released
             notebook).
+        embedding: What stands for a patch (``Encoder.with_embedding``); None: the encoder's own.
         soft: Whether to keep each label's own score too: the chance, by the model's logit scale,
             that a place fits the label better than the best of four neutral words.
         batch_size: Windows or crops a forward pass.
@@ -47,7 +49,7 @@ class Segmenter:
         ConfigError: If the labels or the options make no sense.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every switch of one predictor
         self,
         encoder: Encoder,
         labels: Sequence[str],
@@ -56,12 +58,13 @@ class Segmenter:
         templates: str | Path | Sequence[str] | None = None,
         background: float | None = None,
         upsample: Upsample = "logits",
+        embedding: Embedding | None = None,
         soft: bool = False,
         batch_size: int = 8,
     ) -> None:
         check_labels(labels)
         _check_options(labels, background, upsample)
-        self.encoder = encoder
+        self.encoder = encoder if embedding is None else encoder.with_embedding(embedding)
         self.labels = tuple(labels)
         self.mode: Mode = Whole() if mode is None else mode
         self._background = background
@@ -72,7 +75,7 @@ class Segmenter:
         features = encoder.encode_labels(labels, templates)
         if soft:
             features = np.concatenate([features, encoder.encode_labels(NEUTRAL, templates)])
-        self._text = encoder.dense_text(features)
+        self._text = self.encoder.dense_text(features)
 
     def __call__(self, source: ImageSource) -> Segmentation:
         """Segment one picture.

@@ -1,11 +1,15 @@
 """The towers of a ``DinoTxt`` model on PyTorch."""
 
+from copy import copy
+from typing import get_args
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinotxt.errors import BackendError
+from dinotxt.errors import BackendError, ConfigError
+from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.text.tokenizer import TokenBatch
 
@@ -27,13 +31,37 @@ class TorchTowers:
         self.fingerprint = fingerprint
         self.model = model.to(self.device).eval()
         self.embed_dim = model.embed_dim
-        self.patch_size = model.backbone.patch_size
+        self.patch_size = model.patch_size
         self.logit_scale = float(model.logit_scale.detach().exp())
+        self._embedding: Embedding = "patch"
+        self._value_text: TextHalf = "cls"
 
     @property
     def patch_dim(self) -> int:
         """The width Dp of patch features."""
-        return self.model.vision_head.dim
+        return self.model.patch_dim(self._embedding)
+
+    def with_embedding(
+        self, embedding: Embedding, *, value_text: TextHalf = "cls"
+    ) -> "TorchTowers":
+        """Return towers on the same model whose patches have another embedding (Table 8).
+
+        Args:
+            embedding: See ``DinoTxt.encode_patches``.
+            value_text: The half of the text feature that ``value`` is compared with.
+
+        Raises:
+            ConfigError: If there is no such embedding, or the model does not have it.
+        """
+        if embedding not in get_args(Embedding):
+            names = ", ".join(get_args(Embedding))
+            raise ConfigError(f"embedding is {embedding!r}: choose from {names}.")
+        if value_text not in get_args(TextHalf):
+            raise ConfigError(f"value_text is {value_text!r}: give cls or patch.")
+        self.model.check_embedding(embedding)
+        towers = copy(self)
+        towers._embedding, towers._value_text = embedding, value_text
+        return towers
 
     @torch.inference_mode()
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -43,7 +71,7 @@ class TorchTowers:
     @torch.inference_mode()
     def encode_patches(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[B, h, w, Dp]`` for normalised pixels ``[B, C, H, W]``."""
-        return _to_array(self.model.encode_patches(self._to_tensor(pixels)))
+        return _to_array(self.model.encode_patches(self._to_tensor(pixels), self._embedding))
 
     @torch.inference_mode()
     def encode_text(self, tokens: TokenBatch) -> NDArray[np.float32]:
@@ -54,7 +82,8 @@ class TorchTowers:
     @torch.inference_mode()
     def dense_text(self, text_features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the part of text features ``[N, E]`` that patches compare with, ``[N, Dp]``."""
-        return _to_array(self.model.dense_text(self._to_tensor(text_features)))
+        text = self._to_tensor(text_features)
+        return _to_array(self.model.dense_text(text, self._embedding, self._value_text))
 
     def _to_tensor(self, array: NDArray[np.float32] | NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

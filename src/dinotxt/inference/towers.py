@@ -1,10 +1,11 @@
 """What every engine offers to the predictors: both towers on plain arrays."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.text.tokenizer import TokenBatch
 
 
@@ -45,3 +46,11 @@ class Towers(Protocol):
 
     def dense_text(self, text_features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the part of text features ``[N, E]`` that patches compare with, ``[N, Dp]``."""
+
+
+@runtime_checkable
+class DenseTowers(Protocol):
+    """Towers that offer more than one embedding of a patch (paper, Table 8)."""
+
+    def with_embedding(self, embedding: Embedding, *, value_text: TextHalf = "cls") -> Towers:
+        """Return towers on the same model whose patches have another embedding."""

@@ -12,7 +12,7 @@ from dinotxt.models.folding import fold_batch_norms
 from dinotxt.models.levels import Levels, stages
 from dinotxt.models.sources import build_module
 from dinotxt.models.tokens import Tokens
-from dinotxt.models.values import has_values, last_values
+from dinotxt.models.values import has_values, without_last_attention
 from dinotxt.models.weights import hash_tensors
 
 
@@ -56,6 +56,11 @@ class Backbone(nn.Module):
         return cls(build_module(config), config)
 
     @property
+    def has_values(self) -> bool:
+        """Tell if there is a last attention whose values ``values`` can give."""
+        return self._levels is None and has_values(self.module)
+
+    @property
     def weights_hash(self) -> str:
         """SHA-256 over the names and values of all weights, before batch norms were folded."""
         if self._hash is not None:
@@ -79,19 +84,19 @@ class Backbone(nn.Module):
     def values(self, images: Tensor) -> Tokens:
         """Return tokens with the last block's values in place of its attention (MaskCLIP).
 
-        A backbone that is no plain vision transformer of timm's gives its usual tokens.
+        A backbone without blocks of attention gives its usual tokens; see ``has_values``.
         """
-        if not has_values(self.module):
+        if not self.has_values:
             return self.forward(images)
-        _check_size(images, self.patch_size)
         with nullcontext() if not self.config.frozen else torch.no_grad():
-            return self._split(last_values(self.module, images), images)
+            return self._tokens(images, without_last_attention(self.module))
 
     def train(self, mode: bool = True) -> "Backbone":
         """Set the mode; a frozen backbone stays in eval mode."""
         return super().train(mode and not self.config.frozen)
 
-    def _tokens(self, images: Tensor) -> Tokens:
+    def _tokens(self, images: Tensor, module: Any = None) -> Tokens:
+        module = module or self.module
         if self._has_batch_norms:
             images = images.contiguous(memory_format=torch.channels_last)
         if self._levels is not None:
@@ -99,7 +104,7 @@ class Backbone(nn.Module):
         if self._needs_division:
             _check_size(images, self.patch_size)
         try:
-            features = self.module.forward_features(images)
+            features = module.forward_features(images)
         except AssertionError as error:
             message = f"{self.config.name}: {error} Set `backbone.options.img_size`."
             raise ConfigError(message) from None

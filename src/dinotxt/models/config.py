@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator
 
 Pooling = Literal["cls", "avg", "max", "cls_max", "cls_avg"]
+Embedding = Literal["patch", "cls_patch", "value", "value_patch"]
+TextHalf = Literal["cls", "patch"]
 
 _STRICT = {"extra": "forbid"}
 

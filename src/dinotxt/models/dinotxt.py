@@ -11,11 +11,18 @@ from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.backbone import Backbone
-from dinotxt.models.config import ModelConfig, PretrainedTextConfig, TransformerTextConfig
+from dinotxt.models.config import (
+    Embedding,
+    ModelConfig,
+    PretrainedTextConfig,
+    TextHalf,
+    TransformerTextConfig,
+)
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.pretrained_text import PretrainedTextEncoder
 from dinotxt.models.text_encoder import TextEncoder
 from dinotxt.models.tokens import Tokens
+from dinotxt.models.values import repeat_over_grid
 from dinotxt.models.vision_head import VisionHead
 from dinotxt.models.weights import check_keys, hash_tensors
 
@@ -98,33 +105,93 @@ class DinoTxt(nn.Module):
         """Return text features [B, E] of padded token ids [B, L] and their lengths [B]."""
         return self.text_encoder(token_ids, lengths)  # type: ignore[no-any-return]
 
-    def encode_patches(self, images: Tensor) -> Tensor:
-        """Return patch features [B, h, w, D] to compare with ``dense_text``.
+    @property
+    def patch_size(self) -> int:
+        """The number of pixels that the sides of a picture must be a multiple of."""
+        return self.backbone.patch_size
 
-        With ``cls`` pooling no patch was aligned: they are MaskCLIP's values of the last attention
-        then, of the head's blocks or else of the backbone.
-        """
-        if self.vision_head.config.pooling != "cls":
-            tokens: Tokens = self.vision_head(self.backbone(images))
-        elif self.vision_head.config.num_blocks:
-            tokens = self.vision_head.values(self.backbone(images))
-        else:
-            tokens = self.vision_head(self.backbone.values(images))
-        return tokens.patch_map()
+    def patch_dim(self, embedding: Embedding = "patch") -> int:
+        """Return the width of patch features."""
+        is_joined = embedding in {"cls_patch", "value_patch"}
+        return 2 * self.vision_head.dim if is_joined else self.vision_head.dim
 
-    def dense_text(self, text_features: Tensor) -> Tensor:
-        """Return the part of text features [N, E] that patches are compared with, [N, D].
+    def encode_patches(self, images: Tensor, embedding: Embedding = "patch") -> Tensor:
+        """Return patch features [B, h, w, Dp] to compare with ``dense_text`` (paper, Table 8).
 
-        The second half where the cls token makes the first one, else the whole.
+        Args:
+            images: Normalised pictures [B, C, H, W].
+            embedding: ``patch``: the output patches (with ``cls`` pooling, where no patch was
+                aligned, their values); ``value``: MaskCLIP's values of the last attention, of the
+                head's blocks or else of the backbone; ``cls_patch``, ``value_patch``: the cls
+                token or the value, joined with the output patch.
 
         Raises:
-            ConfigError: If patches have another width than the text features.
+            ConfigError: If the model has no such embedding.
         """
-        if self.vision_head.config.pooling.startswith("cls_"):
-            return text_features[:, self.vision_head.dim :]
-        if self.vision_head.config.cls_projection is not None:
+        self.check_embedding(embedding)
+        head = self.vision_head
+        if embedding == "patch" and head.config.pooling == "cls":
+            embedding = "value"
+        if embedding == "value" and not head.config.num_blocks:
+            return self._backbone_values(images)
+        given = self.backbone(images)
+        if embedding == "value":
+            return head.values(given).patch_map()
+        tokens: Tokens = head(given)
+        if embedding == "patch":
+            return tokens.patch_map()
+        if embedding == "cls_patch":
+            first = repeat_over_grid(tokens.cls, tokens.grid)
+        elif head.config.num_blocks:
+            first = head.values(given).patch_map()
+        else:
+            first = self._backbone_values(images)
+        return torch.cat([first, tokens.patch_map()], dim=-1)
+
+    def dense_text(
+        self, text_features: Tensor, embedding: Embedding = "patch", value_text: TextHalf = "cls"
+    ) -> Tensor:
+        """Return the part of text features [N, E] that patches are compared with, [N, Dp].
+
+        Where the cls token makes the first half, output patches are compared with the second one,
+        joined embeddings with the whole, and values with the first one (inferred: the paper does
+        not say). Else it is the whole for all.
+
+        Args:
+            text_features: Text features.
+            embedding: That of the patches.
+            value_text: The half for values: of the ``cls`` token or of the output ``patch``.
+
+        Raises:
+            ConfigError: If the model has no such embedding.
+        """
+        self.check_embedding(embedding)
+        config, dim = self.vision_head.config, self.vision_head.dim
+        if config.cls_projection is not None:
             raise ConfigError("A model with `cls_projection` cannot compare patches with text.")
-        return text_features
+        if embedding in {"cls_patch", "value_patch"} or not config.pooling.startswith("cls_"):
+            return text_features
+        is_first = embedding == "value" and value_text == "cls"
+        return text_features[:, :dim] if is_first else text_features[:, dim:]
+
+    def check_embedding(self, embedding: Embedding) -> None:
+        """Pass if patches can have this embedding.
+
+        Raises:
+            ConfigError: If they cannot; the message says why.
+        """
+        config = self.vision_head.config
+        if embedding in {"cls_patch", "value_patch"} and not config.pooling.startswith("cls_"):
+            message = f"embedding {embedding} needs a text feature of two halves, which pooling"
+            raise ConfigError(f"{message} {config.pooling} has not: use patch or value.")
+        has_values = config.num_blocks > 0 or self.backbone.has_values
+        if embedding in {"value", "value_patch"} and not has_values:
+            message = f"embedding {embedding} needs a last attention, which this model has not"
+            raise ConfigError(f"{message}: use patch.")
+
+    def _backbone_values(self, images: Tensor) -> Tensor:
+        tokens: Tokens = self.vision_head(self.backbone.values(images))
+        return tokens.patch_map()
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:

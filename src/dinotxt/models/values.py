@@ -1,46 +1,68 @@
-"""MaskCLIP's patch values: the last attention of a backbone skipped, its values kept."""
+"""MaskCLIP's patch values (Zhou et al., 2022): the last attention of a backbone skipped."""
 
+import copy
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+_POSITION_BIASES = ("rel_pos", "relative_position_bias_table")
+
+
+class OwnValue(nn.Module):
+    """An attention in which each token sees itself alone, so that its value is what it gets.
+
+    Args:
+        attention: Any self-attention on tokens [B, N, D] or on a map [B, h, w, D]; its weights
+            are shared. What it adds by position has no meaning here and is left out.
+    """
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        alone = _twin(attention)
+        for name in _POSITION_BIASES:
+            if getattr(alone, name, None) is not None:
+                setattr(alone, name, None)
+        self.attention = alone
+
+    def forward(self, tokens: Tensor, *_: object, **__: object) -> Tensor:
+        """Return the projected values in the shape of the tokens."""
+        single = tokens.reshape(-1, *(1 for _ in tokens.shape[1:-1]), tokens.shape[-1])
+        return self.attention(single).reshape(tokens.shape)  # type: ignore[no-any-return]
 
 
 def has_values(module: Any) -> bool:
-    """Tell if a module is built as timm's plain vision transformer."""
+    """Tell if a module is built as timm's vision transformers: ``blocks`` with an ``attn``."""
     blocks = getattr(module, "blocks", None)
-    if not isinstance(blocks, nn.Sequential | nn.ModuleList) or len(blocks) < 2:
+    if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
         return False
-    parts = ("norm1", "attn", "ls1", "norm2", "mlp", "ls2")
-    last: Any = blocks[-1]
-    return all(hasattr(last, part) for part in parts) and isinstance(
-        getattr(last.attn, "qkv", None), nn.Linear
-    )
+    return isinstance(getattr(blocks[-1], "attn", None), nn.Module)
 
 
-def last_values(module: Any, images: Tensor) -> Tensor:
-    """Return the final tokens [B, N, D] with values for the attention of the last block."""
-    output = module.forward_intermediates(
-        images,
-        indices=[len(module.blocks) - 2],
-        stop_early=True,
-        intermediates_only=True,
-        output_fmt="NLC",
-        return_prefix_tokens=True,
-    )[0]
-    if isinstance(output, Tensor):
-        return _skip_attention(module, output)
-    patches, prefix = output
-    return _skip_attention(module, torch.cat([prefix, patches], dim=1))
+def without_last_attention(module: Any) -> Any:
+    """Return a module that shares all weights and keeps the values of its last attention.
+
+    The residual, the feed-forward layer and the norms of the last block stay (as in the public
+    MaskCLIP code and in TCL's).
+
+    Args:
+        module: One that ``has_values``.
+    """
+    twin, blocks = _twin(module), _twin(module.blocks)
+    last = _twin(module.blocks[-1])
+    last.attn = OwnValue(last.attn)
+    blocks[len(blocks) - 1] = last
+    twin.blocks = blocks
+    return twin
 
 
-def _skip_attention(module: Any, tokens: Tensor) -> Tensor:
-    last = module.blocks[-1]
-    dim = tokens.shape[-1]
-    qkv = last.attn.qkv
-    bias = None if qkv.bias is None else qkv.bias[2 * dim :]
-    values = last.attn.proj(F.linear(last.norm1(tokens), qkv.weight[2 * dim :], bias))
-    tokens = tokens + last.ls1(values)
-    tokens = tokens + last.ls2(last.mlp(last.norm2(tokens)))
-    return module.norm(tokens)  # type: ignore[no-any-return]
+def repeat_over_grid(vector: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Repeat one vector a picture [B, D] at every place of a grid: [B, h, w, D]."""
+    return vector[:, None, None].expand(-1, *grid, -1)
+
+
+def _twin(module: Any) -> Any:
+    """Copy a module but none of its parameters; what is then set on the copy stays there."""
+    twin = copy.copy(module)
+    for name in ("_modules", "_parameters"):
+        twin.__dict__[name] = dict(module.__dict__[name])
+    return twin
