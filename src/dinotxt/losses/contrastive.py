@@ -2,14 +2,17 @@
 
 The forward pass keeps the logsumexp of every row and column; the backward pass computes the
 logits again, tile by tile. Memory is O(N E) beyond one tile, where the plain loss needs O(N^2).
+With several processes each holds its own pairs, and the texts come to its images.
 """
 
 import math
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from dinotxt.losses.exchange import Exchange, Ring
 from dinotxt.losses.tiles import compute_dtype, tiles
 
 
@@ -18,6 +21,7 @@ def clip_loss(
     text_features: Tensor,
     logit_scale: Tensor,
     owners: Tensor | None = None,
+    exchange: Exchange | None = None,
 ) -> Tensor:
     """Compute the mean of the image-to-text and the text-to-image cross entropy.
 
@@ -25,14 +29,17 @@ def clip_loss(
     them, and each text has a text-to-image term of its own.
 
     Args:
-        image_features: ``[N, E]``, L2-normalised.
-        text_features: ``[M, E]``, L2-normalised.
+        image_features: ``[N, E]``, L2-normalised; with several processes the pictures of this one.
+        text_features: ``[M, E]``, L2-normalised; likewise.
         logit_scale: The factor of the cosines (a scalar, already exponentiated).
-        owners: ``[M]``, the picture of each text, each picture at least once; None: M is N and
-            text i belongs to picture i.
+        owners: ``[M]``, the picture (of this process) of each text, each picture at least once;
+            None: M is N and text i belongs to picture i.
+        exchange: How processes compare their features; None: this process alone.
 
     Returns:
-        A scalar in float32 (float64 for float64 input); gradients reach both features and scale.
+        A scalar in float32 (float64 for float64 input), the loss of all processes' pairs on each
+        of them. Features receive its exact gradient; that of the scale is this process's part,
+        and the parts of all processes sum to the whole.
     """
     num_owners = len(image_features) if owners is None else len(owners)
     if text_features.shape != (num_owners, image_features.shape[-1]) or image_features.ndim != 2:
@@ -42,28 +49,45 @@ def clip_loss(
         )
     if owners is None:
         owners = torch.arange(num_owners, device=image_features.device)
-    return cast("Tensor", _ClipLoss.apply(image_features, text_features, logit_scale, owners))
+    exchange = exchange or Ring()
+    return cast(
+        "Tensor",
+        _ClipLoss.apply(image_features, text_features, logit_scale, owners, exchange),
+    )
 
 
 class _ClipLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, image_features: Tensor, text_features: Tensor, scale: Tensor, owners: Tensor
+        ctx: Any,
+        image_features: Tensor,
+        text_features: Tensor,
+        scale: Tensor,
+        owners: Tensor,
+        exchange: Exchange,
     ) -> Tensor:
         dtype = compute_dtype(image_features, text_features)
         image, text = image_features.to(dtype), text_features.to(dtype)
+        counts = exchange.counts(len(image), len(text), device=image.device)
+        num_images, lengths = sum(images for images, _ in counts), [texts for _, texts in counts]
+        starts = [0, *accumulate(lengths)]
         row_lse = image.new_full((len(image),), -torch.inf)
-        column_lse = image.new_full((len(text),), -torch.inf)
+        column_lse = image.new_full((starts[-1],), -torch.inf)
         scaled = image * scale.to(dtype)
-        for rows, columns in tiles(len(image), len(text)):
-            logits = scaled[rows] @ text[columns].T
-            row_lse[rows] = torch.logaddexp(row_lse[rows], logits.logsumexp(1))
-            column_lse[columns] = torch.logaddexp(column_lse[columns], logits.logsumexp(0))
+        for process, block in exchange.blocks(text, lengths):
+            part = column_lse[starts[process] :][: len(block)]
+            for rows, columns in tiles(len(image), len(block)):
+                logits = scaled[rows] @ block[columns].T
+                row_lse[rows] = torch.logaddexp(row_lse[rows], logits.logsumexp(1))
+                part[columns] = torch.logaddexp(part[columns], logits.logsumexp(0))
+        column_lse = exchange.logsumexp(column_lse)
         positives = (scaled[owners] * text).sum(1)
-        shares = _shares(owners, len(image), dtype)
+        shares = _shares(owners, len(image), num_images, dtype)
         ctx.save_for_backward(image_features, text_features, scale, owners, row_lse, column_lse)
-        to_text = row_lse.mean() - (positives * shares).sum()
-        return (to_text + (column_lse - positives).mean()) / 2
+        ctx.exchange, ctx.num_images, ctx.lengths = exchange, num_images, lengths
+        own_lse = column_lse[starts[exchange.rank] :][: len(text)]
+        to_text = row_lse.sum() / num_images - (positives * shares).sum()
+        return exchange.total((to_text + (own_lse - positives).sum() / starts[-1]) / 2)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -72,30 +96,38 @@ class _ClipLoss(torch.autograd.Function):
         image, text = image_features.to(dtype), text_features.to(dtype)
         factor = scale.to(dtype)
         scaled = image * factor
-        num_rows, num_columns = len(image), len(text)
+        starts = [0, *accumulate(ctx.lengths)]
         # 2 d loss / d logits = row softmax / N + column softmax / M - the weight of a positive
-        weight = (_shares(owners, num_rows, dtype) + 1 / num_columns).unsqueeze(1)
-        text_sum = image[owners] * -weight
-        image_sum = torch.zeros_like(image).index_add_(0, owners, text * -weight)
+        weight = _shares(owners, len(image), ctx.num_images, dtype) + 1 / starts[-1]
+        image_sum = torch.zeros_like(image).index_add_(0, owners, text * -weight.unsqueeze(1))
         # the divisions by N and M are folded into the normalisers
-        row_lse, column_lse = row_lse + math.log(num_rows), column_lse + math.log(num_columns)
-        for rows, columns in tiles(num_rows, num_columns):
-            logits = scaled[rows] @ text[columns].T
-            weights = (logits - column_lse[columns]).exp_()
-            weights += logits.sub_(row_lse[rows, None]).exp_()
-            image_sum[rows].addmm_(weights, text[columns])
-            text_sum[columns].addmm_(weights.T, image[rows])
+        row_lse = row_lse + math.log(ctx.num_images)
+        column_lse = column_lse + math.log(starts[-1])
+
+        def add(process: int, block: Tensor, text_sum: Tensor) -> None:
+            if process == ctx.exchange.rank:
+                torch.index_select(image, 0, owners, out=text_sum).mul_(-weight.unsqueeze(1))
+            normalisers = column_lse[starts[process] :]
+            for rows, columns in tiles(len(image), len(block)):
+                logits = scaled[rows] @ block[columns].T
+                weights = (logits - normalisers[columns]).exp_()
+                weights += logits.sub_(row_lse[rows, None]).exp_()
+                image_sum[rows].addmm_(weights, block[columns])
+                text_sum[columns].addmm_(weights.T, image[rows])
+
+        text_sum = ctx.exchange.sums(text, ctx.lengths, add)
         unit = grad_outputs[0].to(dtype) / 2
         scale_grad = (image_sum * image).sum() * unit
         return (
-            (image_sum * (unit * factor)).to(image_features.dtype),
-            (text_sum * (unit * factor)).to(text_features.dtype),
+            image_sum.mul_(unit * factor).to(image_features.dtype),
+            text_sum.mul_(unit * factor).to(text_features.dtype),
             scale_grad.to(scale.dtype).reshape(scale.shape),
+            None,
             None,
         )
 
 
-def _shares(owners: Tensor, num_images: int, dtype: torch.dtype) -> Tensor:
-    """Return the weight of each text among the images' terms, ``[M]``, with the sum 1."""
-    counts = owners.bincount(minlength=num_images)
+def _shares(owners: Tensor, own_images: int, num_images: int, dtype: torch.dtype) -> Tensor:
+    """Return the weight of each text among the images' terms, ``[M]``; over all, the sum is 1."""
+    counts = owners.bincount(minlength=own_images)
     return 1 / (counts[owners].to(dtype) * num_images)
