@@ -14,12 +14,12 @@ def block_path(folder: Path, index: int) -> Path:
     return folder / f"block-{index:05d}.npy"
 
 
-def read_rows(folder: Path, blocks: Sequence[Block], start: int, stop: int) -> NDArray[np.int32]:
-    """Return values ``start`` to ``stop`` of an array kept as one file a block."""
+def read_rows(folder: Path, blocks: Sequence[Block], rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return the values at some rows (ascending) of an array kept as one file a block."""
     parts = []
     for block in blocks:
-        low, high = max(start, block.start), min(stop, block.start + len(block))
+        low, high = np.searchsorted(rows, (block.start, block.start + len(block)))
         if low < high:
             stored = np.load(block_path(folder, block.index), mmap_mode="r")
-            parts.append(stored[low - block.start : high - block.start])
+            parts.append(stored[rows[low:high] - block.start])
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)

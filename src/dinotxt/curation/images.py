@@ -63,10 +63,9 @@ def balance_pictures(config: CurationConfig, engine: Engine) -> StageReport:
     blocks = embedding_blocks(root)
     save_array(folder.path / "dropped.npy", _dropped(config, blocks, engine))
     known = _Known(root=root, blocks=blocks)
-    items = list(zip(tables, _starts(root, tables), strict=True))
     sizes = np.zeros(settings.levels[0], dtype=np.int64)
     num_pairs = 0
-    for clusters, counts, pairs in engine.map(partial(_count_table, known=known), items):
+    for clusters, counts, pairs in engine.map(partial(_count_table, known=known), tables):
         sizes[clusters] += counts
         num_pairs += pairs
     target = _target(settings.target, num_pairs, int(sizes.sum()))
@@ -74,7 +73,7 @@ def balance_pictures(config: CurationConfig, engine: Engine) -> StageReport:
     probabilities = leaf_probabilities(sizes, parents, target)
     save_array(folder.path / "clusters.npy", probabilities)
     save_array(folder.path / "sizes.npy", sizes)
-    results = list(engine.map(partial(_write_table, known=known), items))
+    results = list(engine.map(partial(_write_table, known=known), tables))
     reasons = add_reasons(result[0] for result in results)
     return folder.finish(
         StageReport(
@@ -112,44 +111,31 @@ def _dropped(config: CurationConfig, blocks: Sequence[Block], engine: Engine) ->
     return near_duplicates(blocks, level / "labels", sizes, config.image.near_duplicates, engine)
 
 
-def _starts(root: Path, tables: Sequence[Path]) -> list[int]:
-    """Return the number of the first row of each table's embeddings among all."""
-    lengths = [
-        len(np.load(root / "embed" / f"{table.stem}.npy", mmap_mode="r")) for table in tables
-    ]
-    return [int(start) for start in np.cumsum([0, *lengths])[:-1]]
-
-
 def _clusters(
-    item: tuple[Path, int], known: _Known
+    table: Path, known: _Known
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return each pair's cluster, whether it has a vector, and whether that is a duplicate."""
-    table, start = item
-    rows = np.load(known.root / "embed" / f"{table.stem}.rows.npy")
-    number = int(rows.max(initial=-1)) + 1
-    labels = read_rows(
-        known.root / "cluster" / "level-1" / "labels", known.blocks, start, start + number
-    )
+    rows: NDArray[np.int64] = np.load(known.root / "embed" / f"{table.stem}.rows.npy")
     has_vector = rows >= 0
+    wanted, places = np.unique(rows[has_vector], return_inverse=True)
+    labels = read_rows(known.root / "cluster" / "level-1" / "labels", known.blocks, wanted)
     clusters = np.zeros(len(rows), dtype=np.int32)
-    clusters[has_vector] = labels[rows[has_vector]]
-    duplicate = has_vector & np.isin(rows + start, known.load("dropped"))
+    clusters[has_vector] = labels[places]
+    duplicate = has_vector & np.isin(rows, known.load("dropped"))
     return clusters, has_vector, duplicate
 
 
-def _count_table(
-    item: tuple[Path, int], *, known: _Known
-) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+def _count_table(table: Path, *, known: _Known) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
     """Return (clusters, usable pairs of each, all pairs) of a table."""
-    clusters, has_vector, duplicate = _clusters(item, known)
+    clusters, has_vector, duplicate = _clusters(table, known)
     found, counts = np.unique(clusters[has_vector & ~duplicate], return_counts=True)
     return found, counts, len(clusters)
 
 
-def _write_table(item: tuple[Path, int], *, known: _Known) -> tuple[dict[str, int], float]:
-    clusters, has_vector, duplicate = _clusters(item, known)
+def _write_table(table: Path, *, known: _Known) -> tuple[dict[str, int], float]:
+    clusters, has_vector, duplicate = _clusters(table, known)
     keep = np.where(has_vector & ~duplicate, known.load("clusters")[clusters], 0.0)
-    save_array(known.root / STAGE / f"{item[0].stem}.npy", keep.astype(np.float32))
+    save_array(known.root / STAGE / f"{table.stem}.npy", keep.astype(np.float32))
     reasons = {NO_VECTOR: int((~has_vector).sum()), NEAR_DUPLICATE: int(duplicate.sum())}
     return reasons, float(keep.sum())
 

@@ -87,9 +87,23 @@ class FileCheckpoint:
         self._last = time.monotonic()
 
 
+def most_centroids(width: int) -> int:
+    """Return how many centroids of a width one task may hold."""
+    return max(min(MAX_CENTROIDS, _MAX_BYTES // (8 * (width + 1))), 1)
+
+
 def needs_split(k: int, width: int) -> bool:
     """Tell if k centroids of a width are too many for one task."""
-    return k > MAX_CENTROIDS or k * 8 * (width + 1) > _MAX_BYTES
+    return k > most_centroids(width)
+
+
+def num_cells(k: int, width: int) -> int:
+    """Return how many cells a split of k clusters has: about the root of k.
+
+    There are enough of them that a cell gets half of what a task may hold, so that cells with
+    twice the points of the others need not be cut short.
+    """
+    return max(round(k**0.5), -(-2 * k // most_centroids(width)))
 
 
 def direct_level(plan: LevelPlan, engine: Engine) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinotxt.curation.config import CurationConfig, ImageConfig
-from dinotxt.curation.level import needs_split
+from dinotxt.curation.level import needs_split, num_cells
 from dinotxt.curation.stage import read_report
 from dinotxt.errors import ConfigError
 
@@ -127,7 +127,7 @@ def kmeans_flops(settings: ImageConfig, num_points: int, k: int, width: int) -> 
     one_pass = 2.0 * num_points * width
     passes = settings.iterations + 1
     if needs_split(k, width):
-        cells = round(k**0.5)
+        cells = num_cells(k, width)
         return float(one_pass * passes * (cells + k / cells))
     again = settings.resamplings if num_points // (2 * k) > 1 else 0
     return one_pass * k * (passes + again * (settings.iterations / 2 + 1))
@@ -155,7 +155,7 @@ def _level_costs(
 ) -> Sequence[Cost]:
     costs, points = [], num_pictures
     for number, k in enumerate(settings.levels, 1):
-        held = round(k**0.5) if needs_split(k, width) else k
+        held = num_cells(k, width) if needs_split(k, width) else k
         block = min(points, _MAX_BLOCK_ROWS)
         flops = kmeans_flops(settings, points, k, width)
         costs.append(

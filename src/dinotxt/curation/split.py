@@ -2,7 +2,7 @@
 
 k clusters over n points cost n * k; sqrt(k) cells and sqrt(k) clusters in each cost
 2 * n * sqrt(k). Vo et al. 2024 do the same for their first level. No task holds more than
-8,192 centroids.
+8,192 centroids: a cell whose share would be larger leaves the rest to other cells.
 """
 
 from functools import partial
@@ -17,8 +17,8 @@ from dinotxt.cluster.kmeans import kmeans
 from dinotxt.curation.arrays import save_array
 from dinotxt.curation.block_files import block_path
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.level import MAX_CENTROIDS, LevelPlan, run_kmeans
-from dinotxt.errors import ConfigError
+from dinotxt.curation.level import LevelPlan, most_centroids, num_cells, run_kmeans
+from dinotxt.errors import ConfigError, DataError
 
 _GROUP_BYTES = 64 << 20  # vectors of the cells that one task clusters
 _CELL_BYTES = 512 << 20  # of one cell; a larger one is clustered on a sample
@@ -28,16 +28,18 @@ def split_level(plan: LevelPlan, engine: Engine) -> None:
     """Cluster a level of more than 8,192 clusters and label all of its points.
 
     Raises:
-        ConfigError: If even the cells would hold more than 8,192 clusters.
+        ConfigError: If the cells alone are more than a task may hold.
+        DataError: If too many points lie in too few cells.
     """
-    num_cells = round(plan.k**0.5)
-    if num_cells > MAX_CENTROIDS // 2:
-        limit = (MAX_CENTROIDS // 2) ** 2
+    most = most_centroids(width_of(plan.blocks))
+    cells_wanted = num_cells(plan.k, width_of(plan.blocks))
+    if cells_wanted > most:
+        limit = most**2 // 2
         raise ConfigError(f"A level of {plan.k} clusters is too large: {limit} is the most.")
-    coarse = run_kmeans(plan, plan.blocks, num_cells, 0, engine)
+    coarse = run_kmeans(plan, plan.blocks, cells_wanted, 0, engine)
     order = partial(_order_block, centroids=coarse, plan=plan)
     counts = np.stack(list(engine.map(order, plan.blocks)), axis=1)
-    cells = _Cells(plan, counts, _allocate(counts.sum(1), plan.k))
+    cells = _Cells(plan, counts, _allocate(counts.sum(1), plan.k, most))
     for _ in engine.map(cells.cluster_group, range(len(cells.groups))):
         pass
     for _ in engine.map(cells.write_labels, plan.blocks):
@@ -164,12 +166,18 @@ def _order_block(
     return np.bincount(cells, minlength=len(centroids))
 
 
-def _allocate(sizes: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Share k clusters among cells by size: one or more where there are points."""
+def _allocate(sizes: NDArray[np.int64], k: int, most: int) -> NDArray[np.int64]:
+    """Share k clusters among cells by size: where there are points, from one to ``most``."""
+    room_in_all = np.minimum(sizes, most)
+    if room_in_all.sum() < k:
+        raise DataError(
+            f"Most pictures are too much alike to make {k} clusters of at most {most} a cell: "
+            f"ask for at most {int(room_in_all.sum())} in image.levels."
+        )
     shares = np.minimum(sizes, 1)
     weights = sizes.astype(np.float64)
     while (missing := k - int(shares.sum())) > 0:
-        room = sizes - shares
+        room = room_in_all - shares
         wanted = np.where(room > 0, weights, 0.0)
         exact = missing * wanted / wanted.sum()
         more = np.minimum(np.floor(exact).astype(np.int64), room)

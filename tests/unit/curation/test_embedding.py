@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinotxt.curation import embedding
+from dinotxt.curation import embedders
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.embedding import embed_pictures
 from dinotxt.curation.engine import InProcess
@@ -54,7 +54,7 @@ def _embed(
     change: Callable[[Vectors], Vectors] = lambda vectors: vectors,
 ) -> StageReport:
     embedder = MeanColour(change)
-    monkeypatch.setattr(embedding, "_cached_embedder", lambda _: embedder)
+    monkeypatch.setattr(embedders, "cached_embedder", lambda _: embedder)
     collect_pairs(config, InProcess())
     return embed_pictures(config, InProcess())
 
@@ -142,3 +142,19 @@ def test_fewer_pictures_than_clusters_is_an_error(
     _embed(config, monkeypatch)
     with pytest.raises(DataError, match="6 distinct pictures cannot make 7"):
         cluster_pictures(config, InProcess())
+
+
+def test_a_picture_that_comes_again_in_another_table_is_embedded_once(
+    config: CurationConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_shard(tmp_path / "b.tar", {"x": (picture(3), ["a dog"]), "y": (picture(9), ["a cat"])})
+    config = config.model_copy(update={"input": str(tmp_path / "*.tar")})
+    report = _embed(config, monkeypatch)
+    assert (report.n_in, report.n_out, report.details["rows"]) == (9, 9, 7)
+    assert np.load(config.output / "embed" / "b.npy").shape == (1, 3)
+    assert np.load(config.output / "embed" / "b.rows.npy").tolist() == [3, 6]
+    cluster_pictures(config, InProcess())
+    balance_pictures(config, InProcess())
+    first, again = (np.load(config.output / "image" / f"{name}.npy") for name in "ab")
+    assert again[0] == first[6]
+    assert np.load(config.output / "image" / "sizes.npy").sum() == 15

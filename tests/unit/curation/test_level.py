@@ -14,7 +14,7 @@ from dinotxt.curation.engine import InProcess
 from dinotxt.curation.hierarchy import level_labels, level_sizes
 from dinotxt.curation.level import FileCheckpoint, LevelPlan, direct_level
 from dinotxt.curation.split import split_level
-from dinotxt.errors import ConfigError
+from dinotxt.errors import ConfigError, DataError
 
 
 def _points(n: int = 900, width: int = 6) -> NDArray[np.float16]:
@@ -119,7 +119,22 @@ def test_a_cell_larger_than_memory_is_clustered_on_a_sample(
 
 def test_a_level_beyond_two_steps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="too large"):
-        split_level(_plan(tmp_path, _points(), 20_000_001), InProcess())
+        split_level(_plan(tmp_path, _points(), 40_000_000), InProcess())
+
+
+def test_the_first_level_of_the_paper_fits_two_steps() -> None:
+    cells = level.num_cells(20_000_000, 1024)
+    assert cells <= level.most_centroids(1024) <= level.MAX_CENTROIDS
+    assert 20_000_000 / cells <= level.most_centroids(1024) / 2
+    assert level.num_cells(20_000, 384) == 141
+
+
+def test_no_cell_gets_more_clusters_than_a_task_holds() -> None:
+    shares = split._allocate(np.array([10_000, 50, 50, 20]), 100, 40)
+    assert shares.sum() == 100
+    assert shares.max() == 40
+    with pytest.raises(DataError, match="at most 130"):
+        split._allocate(np.array([10_000, 50, 50, 10]), 131, 40)
 
 
 def test_a_killed_level_goes_on_to_the_same_bytes(
@@ -166,7 +181,7 @@ def test_a_checkpoint_keeps_the_centroids_exactly(
 
 @pytest.mark.parametrize(("sizes", "k"), [([10, 0, 1, 500], 40), ([3, 3, 3], 9), ([1, 1], 2)])
 def test_clusters_are_shared_out_in_full(sizes: list[int], k: int) -> None:
-    shares = split._allocate(np.array(sizes), k)
+    shares = split._allocate(np.array(sizes), k, 8192)
     assert shares.sum() == k
     assert (shares <= sizes).all()
     assert ((shares > 0) == (np.array(sizes) > 0)).all()
