@@ -27,7 +27,7 @@ _PATHS = (
     "file_name",
     "file",
 )
-_CAPTIONS = ("captions", "caption", "text", "texts", "title", "sentence", "sentences")
+CAPTION_COLUMNS = ("captions", "caption", "text", "texts", "title", "sentence", "sentences")
 _LABELS = ("label", "class", "cls", "category")
 _MAX_FIELD = 1 << 26
 _ROWS = 65536
@@ -53,7 +53,7 @@ def read_captions(
 ) -> Iterator[tuple[str, ImageRef, tuple[str, ...]]]:
     """Yield (key, image, captions) of each picture of a table, in the order of first mention."""
     gathered: dict[str, tuple[ImageRef, list[str]]] = {}
-    for number, row in _rows(path, _CAPTIONS, report):
+    for number, row in _rows(path, CAPTION_COLUMNS, report):
         try:
             captions = clean_captions(row.value)
         except DataError as error:
@@ -85,7 +85,7 @@ def columns(path: Path) -> tuple[str, ...]:
 
 def has_labels(path: Path) -> bool:
     """Return whether a table has a label column."""
-    return _pick(columns(path), _LABELS) is not None
+    return pick_column(columns(path), _LABELS) is not None
 
 
 def _rows(
@@ -93,7 +93,7 @@ def _rows(
 ) -> Iterator[tuple[int, Row]]:
     root = path.parent
     for number, row in _read(path, report):
-        path_column, value_column = _pick(row, _PATHS), _pick(row, wanted)
+        path_column, value_column = pick_column(row, _PATHS), pick_column(row, wanted)
         if path_column is None or value_column is None:
             raise DataError(
                 f"{path}:{number} has the columns {', '.join(map(str, row))}: it needs one of "
@@ -107,7 +107,8 @@ def _rows(
         yield number, Row(name, ImageRef(location), row[value_column])
 
 
-def _pick(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
+def pick_column(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
+    """Return the first of the wanted columns that a table has, in any case of letters."""
     known = {str(name).strip().lower(): name for name in names}
     return next((known[name] for name in wanted if name in known), None)
 
@@ -176,7 +177,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with parquet.ParquetFile(path) as table:
             known = table.schema_arrow.names
-            wanted = [_pick(known, names) for names in (_PATHS, _CAPTIONS, _LABELS)]
+            wanted = [pick_column(known, names) for names in (_PATHS, CAPTION_COLUMNS, _LABELS)]
             chosen = [name for name in wanted if name is not None]
             number = 0
             for batch in table.iter_batches(batch_size=_ROWS, columns=chosen or known):

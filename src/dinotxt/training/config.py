@@ -9,11 +9,13 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dinotxt.config import Config, load_config
 from dinotxt.data.channels import ChannelMapping
+from dinotxt.data.stream_order import StreamConfig
 from dinotxt.data.transform import TransformConfig
 from dinotxt.data.view import ViewConfig
 from dinotxt.errors import ConfigError
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.models.config import ModelConfig
+from dinotxt.training.compute import ComputeConfig
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -30,6 +32,8 @@ class DataConfig(Config):
         val_cache: A folder that ``dinotxt cache`` wrote for ``val``, without views; None: the
             frozen tokens are computed once when the run starts.
         curation: A curation folder with the draws of each epoch.
+        stream: How shards are streamed rather than read in any order; None: an address such as
+            ``s3://bucket/train-{000..099}.tar`` is streamed with the defaults, local files not.
         size: The side of the square input in pixels.
         resize: ``crop`` (short side, then centre), ``squash`` (ignore the aspect ratio).
         mean: Subtracted from each channel (0 to 1); None: the backbone's own.
@@ -40,6 +44,7 @@ class DataConfig(Config):
         channels: Which channels of the file to read, in this order, for pictures that are not RGB.
         value_range: The values of the file that become 0 and 1, for 16-bit or float pictures.
         num_workers: Processes that decode pictures.
+        timeout: Seconds to wait for one of them before the run stops.
         max_skipped: The share of pairs that may turn out to be unusable before the run stops.
     """
 
@@ -48,6 +53,7 @@ class DataConfig(Config):
     cache: Path | None = None
     val_cache: Path | None = None
     curation: Path | None = None
+    stream: StreamConfig | None = None
     size: PositiveInt = 224
     resize: Literal["crop", "squash"] = "crop"
     mean: tuple[float, ...] | None = None
@@ -57,6 +63,7 @@ class DataConfig(Config):
     channels: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
     num_workers: Annotated[int, Field(ge=0)] = 2
+    timeout: Positive = 300.0
     max_skipped: Fraction = 0.1
 
     @field_validator("val", mode="before")
@@ -67,6 +74,24 @@ class DataConfig(Config):
             return float(value) if isinstance(value, str) else value
         except ValueError:
             return value
+
+    @property
+    def streaming(self) -> StreamConfig | None:
+        """Return how the training pairs are streamed; None where they are not."""
+        return self.stream or (StreamConfig() if "://" in self.train else None)
+
+    @model_validator(mode="after")
+    def _check_stream(self) -> "DataConfig":
+        if self.streaming is None:
+            return self
+        if self.cache is not None or self.curation is not None:
+            raise ValueError(
+                "a stream cannot have a cache or a curation, which need every pair at hand: use "
+                "local tars and set data.stream to null"
+            )
+        if isinstance(self.val, float):
+            raise ValueError("a stream cannot set a share apart: let data.val name other data")
+        return self
 
     def transform(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TransformConfig:
         """Return the transform of the validation, and of training without views.
@@ -187,10 +212,11 @@ class TrainConfig(Config):
         seed: Of the weights, the order, the views, the captions and the drop path.
         steps: Updates in all.
         batch_size: Pairs a step, over all processes.
-        micro_batch_size: Pairs that are held with their activations at once. Smaller than
-            ``batch_size``, the step runs in two passes (gradient caching) with equal results.
+        micro_batch_size: Pairs that a process holds with their activations at once. Smaller than
+            its share of the batch: two passes (gradient caching) with equal results.
         start: What the trained parameters start from besides their usual initialisation.
         inference: How the model is best used; saved beside its weights.
+        compute: Precision, memory and what several processes share.
     """
 
     output: Path
@@ -206,6 +232,7 @@ class TrainConfig(Config):
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     inference: InferenceDefaults = InferenceDefaults()
+    compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":
@@ -213,6 +240,8 @@ class TrainConfig(Config):
             raise ValueError("data.curation draws single captions: set data.captions to drawn")
         if self.data.curation is not None and self.start is not None:
             raise ValueError("start reads all pairs, curated or not: set it to null")
+        if self.data.streaming is not None and self.start is not None:
+            raise ValueError("start reads all pairs in order, not a stream: set it to null")
         if self.data.captions == "all" and self.loss.kind != "clip":
             raise ValueError("data.captions: all needs loss.kind clip")
         return self

@@ -13,6 +13,7 @@ from dinotxt.checkpoints.sources import build_model, build_tokenizer
 from dinotxt.data.transform import Transform
 from dinotxt.errors import CheckpointError, DataError, DinotxtError
 from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.training.batches import Batches
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.learner import Learner
 from dinotxt.training.log import Reporter, StepRecord
@@ -70,6 +71,7 @@ class Loop:
         self.best: dict[str, Any] = state.get("best", {})
         self.metrics: dict[str, float] = state.get("metrics", {})
         if config.start is not None and not state:
+            assert isinstance(self.data.batches, Batches)
             start_from_ridge(
                 model.to(device).eval(), self.data.batches, config.start, device=device
             )
@@ -108,7 +110,8 @@ class Loop:
                 for batch in batches:
                     for skip in batch.skipped:
                         self.quarantine.add(skip)
-                self.quarantine.check(len(self.data.keys), self.config.data.max_skipped)
+                expected = self.data.batches.num_expected(self.step)
+                self.quarantine.check(expected, self.config.data.max_skipped)
                 loss, lr = self.learner.update(self.step, batches)
                 self.step += 1
                 scale = self.learner.model.logit_scale.detach().exp()

@@ -15,6 +15,7 @@ from dinotxt.data.pair_id import pair_ids
 from dinotxt.data.pairs import read_pairs
 from dinotxt.data.record import Pair
 from dinotxt.data.sampler import EpochSampler
+from dinotxt.data.stream_order import StreamConfig
 from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.data.view import RandomView
 from dinotxt.errors import ConfigError, DataError
@@ -26,6 +27,8 @@ from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.batches import Batches, VisionSource
 from dinotxt.training.captions import CaptionTable
 from dinotxt.training.config import DataConfig, TrainConfig
+from dinotxt.training.stream import StreamBatches
+from dinotxt.training.stream_setup import local_data, open_stream
 from dinotxt.training.validation import Validation
 from dinotxt.training.vision import CachedTokens, Pictures
 
@@ -44,9 +47,9 @@ class RunData:
         fingerprint: A hash of all keys and captions, so that a run cannot go on with other data.
     """
 
-    batches: Batches
+    batches: Batches | StreamBatches
     validation: Validation | None
-    keys: tuple[str, ...]
+    keys: Sequence[str]
     fingerprint: str
 
 
@@ -112,6 +115,8 @@ class RunBuilder:
             DataError: If pairs cannot be read, or a cache is of another backbone or transform.
             ConfigError: If there are fewer pairs than one batch needs.
         """
+        if self.config.data.streaming is not None:
+            return self._streamed(self.config.data.streaming)
         train, held_out = _split_pairs(self.config.data, self.on_skip)
         train, batches = self._batches(train)
         validation = None
@@ -122,6 +127,18 @@ class RunBuilder:
         if self.config.data.curation is not None:
             fingerprint += f"-{CuratedPairs(self.config.data.curation).fingerprint}"
         return RunData(batches, validation, keys, fingerprint)
+
+    def _streamed(self, settings: StreamConfig) -> RunData:
+        stream = open_stream(
+            self.config, settings, self.tokenizer, self.transform, on_skip=self.on_skip
+        )
+        held_out: list[Pair] = []
+        validation = None
+        if isinstance(self.config.data.val, str):
+            data = local_data(self.config.data.val, settings, self.on_skip)
+            held_out, validation = self._validation(read_pairs(data, on_skip=self.on_skip))
+        fingerprint = f"{stream.fingerprint}-{_fingerprint(held_out)}"
+        return RunData(stream.batches, validation, stream.keys, fingerprint)
 
     def _batches(self, pairs: list[Pair]) -> tuple[list[Pair], Batches]:
         config, data = self.config, self.config.data
@@ -175,7 +192,7 @@ def _split_pairs(data: DataConfig, on_skip: OnSkip) -> tuple[list[Pair], list[Pa
     if data.val is None:
         return pairs, []
     if isinstance(data.val, str):
-        return pairs, read_pairs(data.val, on_skip=on_skip)
+        return pairs, read_pairs(local_data(data.val, None, on_skip), on_skip=on_skip)
     count = max(1, round(data.val * len(pairs)))
     if count >= len(pairs):
         raise ConfigError(

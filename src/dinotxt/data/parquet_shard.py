@@ -1,0 +1,102 @@
+"""Parquet shards with the bytes of their pictures, unpacked to tars that give any row at once."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dinotxt.data.sample import clean_captions
+from dinotxt.data.table import CAPTION_COLUMNS, pick_column
+from dinotxt.errors import DataError, import_extra
+from dinotxt.files import atomic_path
+
+_IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes", "picture")
+_KEYS = ("__key__", "key", "uid", "id", "image_id")
+_ROWS = 64
+
+
+def num_rows(source: Any) -> int:
+    """Return the rows of a Parquet file (a path or an open file) by its footer.
+
+    Raises:
+        DataError: If it is no Parquet file.
+    """
+    parquet = import_extra("pyarrow.parquet", extra="parquet")
+    arrow = import_extra("pyarrow", extra="parquet")
+    try:
+        with parquet.ParquetFile(source) as table:
+            return int(table.metadata.num_rows)
+    except (arrow.ArrowException, OSError) as error:
+        raise DataError(f"{source} is not a readable Parquet file ({error}).") from error
+
+
+def unpack_parquet(source: Path, target: Path) -> None:
+    """Write the rows of a Parquet file as samples of a tar, whole or not at all.
+
+    Row ``i`` becomes sample ``i``: its picture's bytes, its captions, and its key where a column
+    holds one. A row without a picture keeps its place, so that rows can be told by number.
+
+    Args:
+        source: A file with a column of bytes (or of Hugging Face's ``{bytes, path}``) and a
+            column of captions.
+        target: The tar.
+
+    Raises:
+        DataError: If the file cannot be read or lacks a column.
+    """
+    with atomic_path(target) as temporary, tarfile.open(temporary, "w") as archive:
+        for number, row in enumerate(_rows(source)):
+            for name, content in _members(number, row):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+
+
+def _rows(source: Path) -> Iterator[dict[str, Any]]:
+    parquet = import_extra("pyarrow.parquet", extra="parquet")
+    arrow = import_extra("pyarrow", extra="parquet")
+    try:
+        with parquet.ParquetFile(source) as table:
+            image, captions, key = _columns(source, table.schema_arrow.names)
+            chosen = [name for name in (image, captions, key) if name is not None]
+            for batch in table.iter_batches(batch_size=_ROWS, columns=chosen):
+                for row in batch.to_pylist():
+                    yield {
+                        "image": row[image],
+                        "captions": row[captions],
+                        "key": None if key is None else row[key],
+                    }
+    except arrow.ArrowException as error:
+        raise DataError(f"{source} is not a readable Parquet file ({error}).") from error
+
+
+def _columns(source: Path, names: Iterable[str]) -> tuple[str, str, str | None]:
+    known = list(names)
+    image, captions = pick_column(known, _IMAGES), pick_column(known, CAPTION_COLUMNS)
+    if image is None or captions is None:
+        raise DataError(
+            f"{source} has the columns {', '.join(known)}: a stream needs the bytes of pictures in "
+            f"one of {', '.join(_IMAGES)} and captions in one of {', '.join(CAPTION_COLUMNS)}."
+        )
+    return image, captions, pick_column(known, _KEYS)
+
+
+def _members(number: int, row: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    key = row["key"]
+    stem = f"{number:08d}" if key is None else f"{number:08d}-{_safe(str(key))}"
+    try:
+        content: dict[str, Any] = {"captions": clean_captions(row["captions"])}
+    except DataError:
+        content = {"captions": [0]}  # what is not text is found when the sample is read
+    yield f"{stem}.json", json.dumps(content).encode()
+    image = row["image"]
+    content_bytes = image.get("bytes") if isinstance(image, Mapping) else image
+    if isinstance(content_bytes, bytes) and content_bytes:
+        yield f"{stem}.jpg", content_bytes  # the kind is told by the bytes, not by the name
+
+
+def _safe(key: str) -> str:
+    """Return a key without what a tar name or a stem takes as a sign."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in key)[:80]
