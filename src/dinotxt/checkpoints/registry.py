@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dinotxt.checkpoints import meta
 from dinotxt.checkpoints.format import LoadedModel, load_model
@@ -14,6 +14,9 @@ from dinotxt.checkpoints.hub import Progress, fetch, file_hash
 from dinotxt.checkpoints.sources import WHEELS, build_tokenizer, wheel_files
 from dinotxt.data.transform import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from dinotxt.checkpoints.baseline import LoadedBaseline
 
 _DINOV2 = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_reg4_"
 
@@ -75,14 +78,25 @@ MODELS = {
 }
 
 
-def resolve(name: str) -> LoadedModel:
+def resolve(name: str) -> "LoadedModel | LoadedBaseline":
     """Load a model by name or from a run or model folder.
+
+    Args:
+        name: A key of ``MODELS``, a folder, ``openclip:NAME/PRETRAINED`` or ``groupvit:NAME``.
 
     Raises:
         ConfigError: If the name is unknown and no folder.
         CheckpointError: If its weights are missing, damaged or do not fit.
         BackendError: If it needs a package that is not installed.
     """
+    if name.startswith("openclip:"):
+        from dinotxt.checkpoints.openclip import load_openclip
+
+        return load_openclip(name)
+    if name.startswith("groupvit:"):
+        from dinotxt.checkpoints.groupvit import load_groupvit
+
+        return load_groupvit(name)
     folder = find_folder(name)
     if folder is not None:
         return replace(load_model(folder), name=name)
@@ -106,7 +120,8 @@ def find_folder(name: str) -> Path | None:
             return folder
     if path.exists():
         raise CheckpointError(f"{path} is no model: it has neither config.json nor model/.")
-    message = f"{name!r} is neither a folder nor a known model: choose from {', '.join(MODELS)}."
+    names = ", ".join([*MODELS, "openclip:NAME/PRETRAINED"])
+    message = f"{name!r} is neither a folder nor a known model: choose from {names}."
     raise ConfigError(message)
 
 

@@ -1,4 +1,4 @@
-"""The towers of a ``DinoTxt`` model on PyTorch."""
+"""The towers of a model on PyTorch."""
 
 from copy import copy
 from typing import get_args
@@ -11,6 +11,8 @@ from torch import Tensor
 from dinotxt.errors import BackendError, ConfigError
 from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.groupvit import GroupVit
+from dinotxt.models.openclip import OpenClip
 from dinotxt.text.tokenizer import TokenBatch
 
 
@@ -26,7 +28,9 @@ class TorchTowers:
         BackendError: If the device is unknown or missing.
     """
 
-    def __init__(self, model: DinoTxt, *, device: str = "auto", fingerprint: str) -> None:
+    def __init__(
+        self, model: DinoTxt | OpenClip | GroupVit, *, device: str = "auto", fingerprint: str
+    ) -> None:
         self.device = find_device(device)
         self.fingerprint = fingerprint
         self.model = model.to(self.device).eval()

@@ -24,9 +24,12 @@ class OwnValue(nn.Module):
                 setattr(alone, name, None)
         self.attention = alone
 
-    def forward(self, tokens: Tensor, *_: object, **__: object) -> Tensor:
-        """Return the projected values in the shape of the tokens."""
+    def forward(self, tokens: Tensor, *_: object, **__: object) -> Tensor | tuple[Tensor, None]:
+        """Return the projected values in the shape of the tokens, as the attention does."""
         single = tokens.reshape(-1, *(1 for _ in tokens.shape[1:-1]), tokens.shape[-1])
+        if isinstance(self.attention, nn.MultiheadAttention):
+            values, weights = self.attention(single, single, single, need_weights=False)
+            return values.reshape(tokens.shape), weights
         return self.attention(single).reshape(tokens.shape)  # type: ignore[no-any-return]
 
 
@@ -38,20 +41,21 @@ def has_values(module: Any) -> bool:
     return isinstance(getattr(blocks[-1], "attn", None), nn.Module)
 
 
-def without_last_attention(module: Any) -> Any:
+def without_last_attention(module: Any, name: str = "blocks") -> Any:
     """Return a module that shares all weights and keeps the values of its last attention.
 
     The residual, the feed-forward layer and the norms of the last block stay (as in the public
     MaskCLIP code and in TCL's).
 
     Args:
-        module: One that ``has_values``.
+        module: One that has blocks with an ``attn``.
+        name: What its list of blocks is called.
     """
-    twin, blocks = _twin(module), _twin(module.blocks)
-    last = _twin(module.blocks[-1])
+    twin, blocks = _twin(module), _twin(getattr(module, name))
+    last = _twin(blocks[-1])
     last.attn = OwnValue(last.attn)
     blocks[len(blocks) - 1] = last
-    twin.blocks = blocks
+    setattr(twin, name, blocks)
     return twin
 
 
