@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.curation.wordnet_names import wordnet_names
+from dinotxt.text.wordnet.names import wordnet_names
 
 _CHUNK = 20_000
 
