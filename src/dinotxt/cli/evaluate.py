@@ -14,16 +14,33 @@ app = typer.Typer(
 )
 
 Data = Annotated[
-    str, typer.Option("--data", "-d", help="Tars (globs and braces), a folder or a table.")
+    str,
+    typer.Option(
+        "--data",
+        "-d",
+        help="Tars (globs and braces), a folder, a table, or NAME:FOLDER[#SPLIT] of a published "
+        "set, such as ade20k:data/ADEChallengeData2016.",
+    ),
 ]
 Classes = Annotated[
     str | None,
-    typer.Option(metavar="NAME|FILE", help="Class names (default: those of the data)."),
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Class names (default: those of the data): a list such as imagenet or ade20k:full, a "
+        "variant of the data's own such as full, synonyms or common, or a file.",
+    ),
 ]
 Every = Annotated[int, typer.Option(min=1, help="Only every N-th picture of the sorted list.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many pictures.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures or windows a forward pass.")]
-Protocol = Annotated[Literal["tcl"] | None, typer.Option(help="A published protocol.")]
+Protocol = Annotated[Literal["tcl", "dinov3"] | None, typer.Option(help="A published protocol.")]
+TrimBorder = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Pixels off each side, for ObjectNet's red border.")
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Keep what is done here; the same command goes on with it."),
+]
 Stride = Annotated[int | None, typer.Option(min=1, help="Pixels between windows.")]
 Background = Annotated[
     float | None, typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled.")
@@ -36,8 +53,10 @@ def classification(
     data: Data,
     classes: Classes = None,
     templates: options.Templates = None,
+    trim_border: TrimBorder = 0,
     every: Every = 1,
     limit: Limit = None,
+    resume: Resume = None,
     model: options.Model = "lite",
     device: options.Device = "auto",
     batch_size: BatchSize = None,
@@ -48,7 +67,8 @@ def classification(
 ) -> None:
     """Top-1 and top-5 accuracy over class names."""
     settings: dict[str, Any] = {"classes": classes, "templates": templates, "size": size}
-    settings |= {"every": every, "limit": limit, "batch_size": batch_size}
+    settings |= {"every": every, "limit": limit, "batch_size": batch_size, "resume": resume}
+    settings |= {"trim_border": trim_border}
     _run("classification", data, model, device, json_path, quiet, num_workers, settings)
 
 
@@ -58,6 +78,7 @@ def retrieval(
     data: Data,
     every: Every = 1,
     limit: Limit = None,
+    resume: Resume = None,
     model: options.Model = "lite",
     device: options.Device = "auto",
     batch_size: BatchSize = None,
@@ -67,7 +88,8 @@ def retrieval(
     quiet: options.Quiet = False,
 ) -> None:
     """Recall at 1, 5 and 10 between pictures and captions, both ways."""
-    settings = {"size": size, "every": every, "limit": limit, "batch_size": batch_size}
+    settings: dict[str, Any] = {"size": size, "every": every, "limit": limit}
+    settings |= {"batch_size": batch_size, "resume": resume}
     _run("retrieval", data, model, device, json_path, quiet, num_workers, settings)
 
 
@@ -81,10 +103,12 @@ def segmentation(
     crops: options.Crops = None,
     protocol: Protocol = None,
     stride: Stride = None,
+    embedding: options.Embedding = None,
     upsample: options.Upsample = "logits",
     background: Background = None,
     every: Every = 1,
     limit: Limit = None,
+    resume: Resume = None,
     model: options.Model = "lite",
     device: options.Device = "auto",
     batch_size: BatchSize = None,
@@ -102,7 +126,7 @@ def segmentation(
     }
     settings |= {"protocol": protocol, "stride": stride, "crops": crops, "upsample": upsample}
     settings |= {"background": background, "every": every, "limit": limit}
-    settings |= {"batch_size": batch_size}
+    settings |= {"batch_size": batch_size, "embedding": embedding, "resume": resume}
     _run("segmentation", data, model, device, json_path, quiet, num_workers, settings)
 
 

@@ -1,7 +1,7 @@
 """Pictures with a class each: folders of classes, tars with ``.cls`` files, tables with labels."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ class LabelledSet:
         items: The pictures.
         class_names: The name of each label; empty if the data do not say.
         templates: The prompt templates that came with the data (CLIP_benchmark), with ``{}``.
+        variants: Other names of the classes, by the name of the list.
+        name: Of a published data set.
     """
 
     items: tuple[LabelledImage, ...]
     class_names: tuple[str, ...]
     templates: tuple[str, ...] = ()
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    name: str | None = None
 
 
 def read_labelled(

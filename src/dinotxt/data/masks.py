@@ -3,8 +3,8 @@
 The value of a pixel is the line of its class in ``classes.txt``, from 0; 255 is ignored.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,14 @@ from PIL import Image
 
 from dinotxt.data.channels import read_array
 from dinotxt.data.image import open_undecoded
+from dinotxt.data.label_values import IGNORED, LabelValues
 from dinotxt.data.labelled import read_lines
 from dinotxt.data.record import ImageRef, or_raise
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
-IGNORED = 255
+__all__ = ["IGNORED", "MaskSet", "MaskedImage", "read_mask", "read_masks"]
+
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _LABELS = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".npy"})
 
@@ -44,11 +46,25 @@ class MaskSet:
 
     Attributes:
         items: The pictures.
-        class_names: The lines of ``classes.txt``.
+        class_names: One for each class, such as the lines of ``classes.txt``.
+        values: What the pixels of the label maps stand for; None: the number of their class.
+        variants: Other names of the classes, by the name of the list.
+        background: Whether the first class is what no name fits.
+        palette: The colours of the classes, ``(red, green, blue)``, where the data have their own.
+        name: Of a published data set.
     """
 
     items: tuple[MaskedImage, ...]
     class_names: tuple[str, ...]
+    values: LabelValues | None = None
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    background: bool = False
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    name: str | None = None
+
+    def truth(self, item: MaskedImage, size: tuple[int, int] | None = None) -> NDArray[np.int64]:
+        """Return the label map of a picture, see ``read_mask``."""
+        return read_mask(item.mask, len(self.class_names), size=size, values=self.values)
 
 
 def read_masks(folder: str | Path, *, on_skip: Callable[[Skip], None] | None = None) -> MaskSet:
@@ -83,7 +99,11 @@ def read_masks(folder: str | Path, *, on_skip: Callable[[Skip], None] | None = N
 
 
 def read_mask(
-    mask: ImageRef | str | Path, num_classes: int, *, size: tuple[int, int] | None = None
+    mask: ImageRef | str | Path,
+    num_classes: int,
+    *,
+    size: tuple[int, int] | None = None,
+    values: LabelValues | None = None,
 ) -> NDArray[np.int64]:
     """Return a label map, int64 ``[H, W]``, every value below ``num_classes`` or 255.
 
@@ -91,10 +111,11 @@ def read_mask(
         mask: A single-channel picture, a palette picture (its indices count) or a ``.npy`` file.
         num_classes: The number of classes.
         size: Width and height of its picture, which must be its own.
+        values: What its values stand for; None: the class of that number, 255 is ignored.
 
     Raises:
-        DataError: If it cannot be read, has another size or another value; file and value are
-            named.
+        DataError: If it cannot be read, is a picture in colours, has another size or another
+            value; file and value are named.
     """
     ref = mask if isinstance(mask, ImageRef) else ImageRef(str(mask))
     labels = _read_labels(ref)
@@ -103,13 +124,8 @@ def read_mask(
             f"{ref.name} is {labels.shape[1]}x{labels.shape[0]}, its picture {size[0]}x{size[1]}: "
             "make the label map at the size of the picture."
         )
-    wrong = (labels != IGNORED) & ((labels < 0) | (labels >= num_classes))
-    if wrong.any():
-        raise DataError(
-            f"{ref.name} has the value {labels[wrong][0]}: values go from 0 to {num_classes - 1} "
-            f"(the lines of classes.txt), and {IGNORED} is ignored."
-        )
-    return labels
+    known = values or LabelValues(tuple(range(num_classes)))
+    return known.decode(labels, ref.name)
 
 
 def _read_labels(ref: ImageRef) -> NDArray[np.int64]:
@@ -122,7 +138,8 @@ def _read_labels(ref: ImageRef) -> NDArray[np.int64]:
     if array.shape[2] != 1 or array.dtype.kind not in "ui":
         raise DataError(
             f"{ref.name} has {array.shape[2]} channels of {array.dtype}: a label map has one, "
-            "of whole numbers."
+            "of whole numbers. Save the number of each pixel's class, not its colour, as a grey "
+            "or palette PNG."
         )
     return array[:, :, 0].astype(np.int64)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from dinotxt.data.image import Limits, open_image
+from dinotxt.data.image import Limits, Stored, open_image
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
@@ -102,5 +102,5 @@ class LabelledImage:
     """
 
     key: str
-    image: ImageRef
+    image: Stored
     label: int

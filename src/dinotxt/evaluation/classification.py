@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from dinotxt.data.labelled import read_labelled
+from dinotxt.evaluation.datasets import open_labelled
+from dinotxt.evaluation.features import image_features
 from dinotxt.evaluation.job import Job, chosen_templates, transform_protocol
 from dinotxt.evaluation.names import choose_names
 from dinotxt.metrics.bootstrap import mean_interval
@@ -20,35 +21,33 @@ def evaluate_classification(job: Job) -> Report:
     Raises:
         DataError: If the data cannot be read, have no names or no usable picture.
     """
-    found = read_labelled(job.data, on_skip=job.skip)
+    found = open_labelled(job.data, trim_border=job.options.trim_border, on_skip=job.skip)
     num_labels = 1 + max(item.label for item in found.items)
-    names = choose_names(found.class_names, job.options.classes, num_labels, job.data)
+    names = choose_names(
+        found.class_names, job.options.classes, num_labels, job.data, found.variants
+    )
     templates, templates_name = chosen_templates(job, found.templates)
     text = job.encoder.encode_labels(names.names, templates)
     items = job.options.take(sorted(found.items, key=lambda item: item.key))
     targets = names.index[[item.label for item in items]]
-    ranks = []
-    for batch in job.encoder.stream_images(
-        (item.image for item in items),
-        batch_size=job.options.batch_size or 32,
-        num_workers=job.options.num_workers,
-        on_skip=job.skip,
-    ):
-        ranks.append(target_ranks(batch.features @ text.T, targets[batch.indices]))
-        job.progress(int(batch.indices[-1]) + 1, len(items))
-    n = sum(map(len, ranks))
+    ranks = np.full(len(items), -1, dtype=np.int64)
+    for batch in image_features(job, items):
+        ranks[batch.indices] = target_ranks(batch.features @ text.T, targets[batch.indices])
+    all_ranks = ranks[ranks >= 0]
+    n = len(all_ranks)
     job.require(n)
-    all_ranks = np.concatenate(ranks)
     protocol: dict[str, Any] = {
         **transform_protocol(job.encoder),
         "templates": templates_name,
         "num_templates": len(templates),
         "classes": names.source,
         "num_classes": len(names.names),
+        "trim_border": job.options.trim_border,
     }
     return job.report(
         n,
         {f"top{k}": topk_accuracy(all_ranks, k) for k in _TOP},
         {f"top{k}": mean_interval(all_ranks < k) for k in _TOP},
         protocol,
+        found.name,
     )

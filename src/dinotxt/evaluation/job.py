@@ -7,12 +7,12 @@ from typing import Any
 
 from dinotxt.errors import DataError
 from dinotxt.evaluation.options import Options, Task
+from dinotxt.evaluation.protocols import TEMPLATES
+from dinotxt.evaluation.published import published
 from dinotxt.inference.encoder import Encoder
 from dinotxt.results.report import Interval, Metric, Report
 from dinotxt.results.skip import Skip
 from dinotxt.text.prompt import template_sets, templates
-
-_PROTOCOL_TEMPLATES = {"tcl": "tcl-9"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,14 +60,20 @@ class Job:
         metrics: Mapping[str, Metric],
         ci: Mapping[str, Interval],
         protocol: Mapping[str, Any],
+        dataset: str | None = None,
     ) -> Report:
         """Return the report, with the settings that every evaluation has.
 
-        Raises:
-            DataError: If no picture could be evaluated.
+        Args:
+            n: Pictures that were evaluated.
+            metrics: The figures.
+            ci: Their intervals.
+            protocol: The settings of the task.
+            dataset: The name of a published data set, whose published figures are added.
         """
         encoder = self.encoder
         shared = {
+            "dataset": dataset,
             "fingerprint": encoder.fingerprint,
             "every": self.options.every,
             "limit": self.options.limit,
@@ -75,7 +81,14 @@ class Job:
             "interval": "95%, percentiles of 1000 bootstrap samples of the pictures",
         }
         return Report(
-            self.task, encoder.name, self.data, n, metrics, ci, {**dict(protocol), **shared}
+            self.task,
+            encoder.name,
+            self.data,
+            n,
+            metrics,
+            ci,
+            {**dict(protocol), **shared},
+            published(dataset),
         )
 
     def require(self, n: int) -> None:
@@ -98,8 +111,9 @@ def chosen_templates(
     """
     given = job.options.templates
     if given is None:
-        protocol = _PROTOCOL_TEMPLATES.get(job.options.protocol or "")
-        given = of_data or protocol or job.encoder.defaults.templates
+        protocol = job.options.protocol
+        fixed = None if protocol is None else TEMPLATES[protocol]
+        given = of_data or fixed or job.encoder.defaults.templates
     found = templates(given)
     named = isinstance(given, str | Path) and str(given) in template_sets()
     return found, str(given) if named else list(found)

@@ -1,7 +1,7 @@
 """Class names for an evaluation: those of the data, or a list that the user gives."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from dinotxt.errors import DataError
 from dinotxt.text.class_names import class_names
+from dinotxt.text.imagenet_ids import imagenet_ids
 from dinotxt.text.prompt import synonyms
 
 _WORDNET_ID = re.compile(r"n\d{8}")
-_NUM_IMAGENET = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,24 +32,32 @@ class Names:
 
 
 def choose_names(
-    of_data: Sequence[str], given: str | Path | Sequence[str] | None, num_labels: int, data: str
+    of_data: Sequence[str],
+    given: str | Path | Sequence[str] | None,
+    num_labels: int,
+    data: str,
+    variants: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Names:
     """Choose class names.
 
     A given list that holds every name of the data is matched by name, so that it may have more
-    classes or another order; a list of the same length is taken in order.
+    classes or another order; a list of the same length is taken in order. WordNet ids of ImageNet
+    stand for ImageNet's names, and match ``imagenet`` by id.
 
     Args:
         of_data: The names that the data come with; empty if they have none.
         given: What the user gave.
         num_labels: One more than the largest label.
         data: The data set, for messages.
+        variants: Other names that come with the data, in the order of the labels.
 
     Raises:
         DataError: If there are no names or they do not fit the labels.
     """
-    if given is None and _are_imagenet(of_data):
-        return Names(class_names("imagenet"), np.arange(_NUM_IMAGENET), "imagenet")
+    if isinstance(given, str) and variants and given in variants:
+        return Names(variants[given], np.arange(len(variants[given])), given)
+    if given in (None, "imagenet") and of_data and set(of_data) <= set(imagenet_ids()):
+        return _imagenet(of_data, every=given is not None)
     if given is None:
         if not of_data or all(_WORDNET_ID.fullmatch(name) for name in of_data):
             raise DataError(f"{data} has no class names: give them with --classes NAME|FILE.")
@@ -70,14 +78,20 @@ def choose_names(
     return Names(names, index, source)
 
 
+def _imagenet(ids: Sequence[str], *, every: bool) -> Names:
+    """Return ImageNet's names for WordNet ids; ``every`` lets all 1,000 compete."""
+    names = class_names("imagenet")
+    places = {one: place for place, one in enumerate(imagenet_ids())}
+    index = np.array([places[one] for one in ids], dtype=np.int64)
+    if every or len(ids) == len(names):
+        return Names(names, index, "imagenet")
+    chosen = tuple(names[place] for place in index)
+    return Names(chosen, np.arange(len(chosen)), f"imagenet, {len(chosen)} of its classes")
+
+
 def readable(name: str) -> str:
     """Return a folder's name as words: ``red_panda`` becomes ``red panda``."""
     return " ".join(name.replace("_", " ").split())
-
-
-def _are_imagenet(of_data: Sequence[str]) -> bool:
-    """Tell ImageNet's folders: the labels follow their sorted WordNet numbers."""
-    return len(of_data) == _NUM_IMAGENET and all(map(_WORDNET_ID.fullmatch, of_data))
 
 
 def _by_name(of_data: Sequence[str], names: Sequence[str]) -> NDArray[np.int64] | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from dinotxt.errors import ConfigError
+from dinotxt.evaluation.protocols import Protocol, protocol_mode
 from dinotxt.inference.dense import Mode, Upsample
+from dinotxt.models.config import Embedding
 
 Task = Literal["classification", "retrieval", "segmentation"]
 ModeName = Literal["whole", "window", "highres"]
-Protocol = Literal["tcl"]
 Item = TypeVar("Item")
 
 
@@ -22,18 +23,22 @@ class Options:
     """The settings of an evaluation; what stays None is chosen for the model and the data.
 
     Attributes:
-        classes: Class names: ``imagenet``, a file with one a line, or a list (``a | b`` are
-            synonyms); None takes those of the data.
+        classes: Class names: a list that comes with dinotxt (``imagenet``, ``ade20k:full``), a
+            variant that comes with the data (``full``, ``common``), a file with one a line, or a
+            sequence (``a | b`` are synonyms); None takes those of the data.
         templates: Prompt templates: a set's name, a file, one template, or several.
         mode: How a picture is looked at for segmentation: ``whole``, ``window``,
             ``highres``, or a mode such as ``SlidingWindow(448, 224)``; None takes the model's own.
-        protocol: A published segmentation protocol; ``tcl`` is windows of 448 every 224 pixels
-            and nine templates (TCL, section 4).
+        protocol: A published segmentation protocol, ``tcl`` or ``dinov3``; see
+            ``dinotxt.evaluation.protocols``.
+        embedding: What stands for a patch in segmentation (paper, Table 8); None: the model's own.
         size: Side of the model's input in pixels; for windows, their side.
         stride: Distance between windows in pixels; None is half their side.
         crops: The budget of the mode ``highres``; None is 800.
         upsample: What segmentation enlarges to pixels: ``logits`` or ``features``.
         background: The cosine below which a pixel stays unlabelled; None labels every pixel.
+        trim_border: Pixels to cut off on each side of ObjectNet's pictures (a red border).
+        resume: A folder where what is done is kept; the same evaluation goes on with it.
         every: Only every n-th picture of the data, in order.
         limit: At most so many pictures.
         batch_size: Pictures (or windows) a forward pass; None is 32 (or 8).
@@ -49,6 +54,9 @@ class Options:
     crops: int | None = None
     upsample: Upsample = "logits"
     background: float | None = None
+    embedding: Embedding | None = None
+    trim_border: int = 0
+    resume: str | Path | None = None
     every: int = 1
     limit: int | None = None
     batch_size: int | None = None
@@ -64,14 +72,17 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}: give at least 1.")
+        if self.trim_border < 0:
+            raise ConfigError(f"trim_border is {self.trim_border}: give 0 or more pixels.")
         if self.protocol is not None:
             self._check_protocol()
 
     def _check_protocol(self) -> None:
         if self.protocol not in get_args(Protocol):
             raise ConfigError(f"protocol is {self.protocol!r}: give {_either(Protocol)}.")
-        if any(value is not None for value in (self.mode, self.size, self.crops)):
-            raise ConfigError("The protocol fixes mode and size: leave them out.")
+        if any(value is not None for value in (self.size, self.stride, self.crops)):
+            raise ConfigError("The protocol fixes size and stride: leave them out.")
+        protocol_mode(self.protocol, self.mode)
 
     def take(self, items: Sequence[Item]) -> list[Item]:
         """Return the part of a sorted data set that is used: every n-th, up to the limit."""

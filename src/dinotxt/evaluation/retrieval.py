@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pairs import read_pairs
+from dinotxt.evaluation.datasets import open_pairs
+from dinotxt.evaluation.features import image_features
 from dinotxt.evaluation.job import Job, transform_protocol
 from dinotxt.inference.encoder import unit
 from dinotxt.metrics.bootstrap import bootstrap_interval, mean_interval
@@ -17,27 +18,23 @@ def evaluate_retrieval(job: Job) -> Report:
     Raises:
         DataError: If the data cannot be read or have no usable pair.
     """
-    pairs = read_pairs(job.data, on_skip=job.skip)
-    items = job.options.take(sorted(pairs, key=lambda pair: pair.key))
-    features, kept = [], []
-    for batch in job.encoder.stream_images(
-        (item.image for item in items),
-        batch_size=job.options.batch_size or 32,
-        num_workers=job.options.num_workers,
-        on_skip=job.skip,
-    ):
-        features.append(batch.features)
-        kept += [items[index] for index in batch.indices]
-        job.progress(int(batch.indices[-1]) + 1, len(items))
+    found = open_pairs(job.data, on_skip=job.skip)
+    items = job.options.take(sorted(found.pairs, key=lambda pair: pair.key))
+    features = np.empty((len(items), job.encoder.embed_dim), dtype=np.float32)
+    usable = np.zeros(len(items), dtype=bool)
+    for batch in image_features(job, items):
+        features[batch.indices] = batch.features
+        usable[batch.indices] = True
+    kept = [item for item, is_usable in zip(items, usable, strict=True) if is_usable]
     job.require(len(kept))
     captions = [caption for pair in kept for caption in pair.captions]
     owners = np.repeat(np.arange(len(kept)), [len(pair.captions) for pair in kept])
     text = job.encoder.encode_text(captions)
-    ranks = retrieval_ranks(unit(np.concatenate(features)), text, owners)
+    ranks = retrieval_ranks(unit(features[usable]), text, owners)
     hits = ranks.hits()
     protocol = {
         **transform_protocol(job.encoder),
-        "captions": "all",
+        "captions": "all" if found.captions is None else f"the first {found.captions}",
         "num_captions": len(captions),
     }
     return job.report(
@@ -45,6 +42,7 @@ def evaluate_retrieval(job: Job) -> Report:
         ranks.metrics(),
         {name: _interval(one, owners, len(kept)) for name, one in hits.items()},
         protocol,
+        found.name,
     )
 
 

@@ -21,7 +21,13 @@ _TASKS: dict[Task, Callable[[Job], Report]] = {
     "retrieval": evaluate_retrieval,
     "segmentation": evaluate_segmentation,
 }
-_SEGMENTATION_ONLY = ("mode", "protocol", "stride", "crops", "upsample", "background")
+_OPTIONS_OF: dict[str, tuple[Task, ...]] = {
+    **dict.fromkeys(
+        ("mode", "protocol", "stride", "crops", "upsample", "background", "embedding"),
+        ("segmentation",),
+    ),
+    "trim_border": ("classification",),
+}
 
 
 def evaluate(
@@ -38,7 +44,8 @@ def evaluate(
     Args:
         encoder: The model.
         task: ``classification``, ``retrieval`` or ``segmentation``.
-        data: The data set: tars, a folder or a table (see the guide on data).
+        data: The data set: tars, a folder or a table, or ``NAME:FOLDER`` of a published one, such
+            as ``ade20k:/data/ADEChallengeData2016`` (see the guide on evaluation).
         on_skip: Told of every picture that cannot be used; None raises an error instead.
         progress: Called with (done, total) pictures.
         options: The fields of ``dinotxt.evaluation.options.Options``, such as
@@ -57,9 +64,9 @@ def evaluate(
     parsed = parse_options(options)
     if task != "segmentation":
         encoder = _resized(encoder, parsed)
-        misplaced = [name for name in _SEGMENTATION_ONLY if name in options]
-        if misplaced:
-            raise ConfigError(f"{misplaced[0]} is an option of segmentation, not of {task}.")
+    for name, tasks in _OPTIONS_OF.items():
+        if name in options and task not in tasks:
+            raise ConfigError(f"{name} is an option of {' and '.join(tasks)}, not of {task}.")
     if task == "retrieval" and (parsed.classes is not None or parsed.templates is not None):
         raise ConfigError("Retrieval compares captions: leave classes and templates out.")
     job = Job(
@@ -78,4 +85,4 @@ def _resized(encoder: Encoder, options: Options) -> Encoder:
     if options.size is None:
         return encoder
     transform = Transform(replace(encoder.transform.config, size=options.size))
-    return Encoder(encoder.towers, encoder.tokenizer, transform, encoder.name)
+    return Encoder(encoder.towers, encoder.tokenizer, transform, encoder.name, encoder.defaults)

@@ -1,82 +1,124 @@
 """Open-vocabulary segmentation (dino.txt, section 4.2): mean IoU over the whole data set."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.masks import IGNORED, MaskedImage, read_mask, read_masks
-from dinotxt.errors import DataError
+from dinotxt.data.masks import IGNORED, MaskedImage, MaskSet
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates
-from dinotxt.evaluation.names import choose_names
+from dinotxt.evaluation.ledger import Ledger, fingerprint, missing
+from dinotxt.evaluation.names import Names, choose_names
+from dinotxt.evaluation.protocols import protocol_encoder, protocol_mode
 from dinotxt.inference.dense import Mode
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.modes import find_mode
-from dinotxt.inference.segmenter import HighRes, Segmenter, SlidingWindow
+from dinotxt.inference.segmenter import HighRes, Segmenter
 from dinotxt.metrics.bootstrap import miou_interval
-from dinotxt.metrics.confusion import Confusion
+from dinotxt.metrics.confusion import Confusion, iou, miou
 from dinotxt.results.report import Report
+from dinotxt.results.segmentation import Segmentation
 from dinotxt.results.skip import Skip
-
-_WINDOW = 448  # protocol of TCL: windows of 448 every 224 pixels
 
 
 def evaluate_segmentation(job: Job) -> Report:
     """Label every pixel of every picture and count over the whole data set.
 
     Raises:
+        ConfigError: If the options do not fit the data.
         DataError: If the data cannot be read or no picture can be used.
     """
-    found = read_masks(job.data, on_skip=job.skip)
-    num_classes = len(found.class_names)
-    names = choose_names(found.class_names, job.options.classes, num_classes, job.data)
+    found = open_masks(job.data, on_skip=job.skip)
+    names = _names(job, found)
     labels = [names.names[index] for index in names.index]
     mode = chosen_mode(job)
     templates, templates_name = chosen_templates(job)
-    segment = Segmenter(
-        job.encoder,
-        labels,
-        mode=mode,
-        templates=templates,
-        background=job.options.background,
-        upsample=job.options.upsample,
-        batch_size=job.options.batch_size or 8,
-    )
     items = job.options.take(sorted(found.items, key=lambda item: item.key))
-    total, counts = _count(job, segment, items)
-    job.require(len(counts))
-    protocol: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "protocol": job.options.protocol,
         **_mode_protocol(mode, job.encoder),
+        "embedding": job.options.embedding or "patch",
         "upsample": job.options.upsample,
         "background": job.options.background,
         "interpolation": job.encoder.transform.config.interpolation,
         "templates": templates_name,
         "num_templates": len(templates),
         "classes": names.source,
-        "num_classes": num_classes,
-        "absent_classes": [labels[index] for index in total.absent()],
-        "ignored_value": IGNORED,
+        "num_classes": len(labels),
     }
-    return job.report(
-        len(counts),
-        {
-            "miou": total.miou(),
-            "pixel_accuracy": total.pixel_accuracy(),
-            "iou": dict(zip(labels, total.iou().tolist(), strict=True)),
-        },
-        {"miou": miou_interval(np.stack(counts))},
-        protocol,
-    )
+    counting = _Counting(job, found, items, _segmenter(job, found, labels, mode, templates))
+    counts, usable = counting.run({**settings, "labels": labels})
+    job.require(int(usable.sum()))
+    return _report(job, counts[usable], labels, settings, found.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counting:
+    """The pass over the pictures."""
+
+    job: Job
+    found: MaskSet
+    items: Sequence[MaskedImage]
+    segment: Segmenter
+
+    def run(self, settings: dict[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return right, true and predicted pixels, ``[N, 3, C]``, and which pictures count."""
+        identity = {
+            "rows": "segmentation counts",
+            **settings,
+            "model": self.job.encoder.fingerprint,
+            "transform": self.job.encoder.transform.fingerprint,
+            "pictures": fingerprint(item.key for item in self.items),
+        }
+        ledger = Ledger(self.job.options.resume, identity)
+        num = len(self.items)
+        counts = np.zeros((num, 3, len(self.found.class_names)), dtype=np.int64)
+        usable = np.zeros(num, dtype=bool)
+        for positions, rows in ledger.rows():
+            counts[positions], usable[positions] = rows, True
+        left = missing(usable)
+        try:
+            for index, result in self.segment.segment_many(
+                (self.items[position].image for position in left),
+                num_workers=self.job.options.num_workers,
+                on_skip=self.job.skip,
+            ):
+                position = left[index]
+                one = self._count(self.items[position], result)
+                if one is not None:
+                    counts[position], usable[position] = one, True
+                    ledger.add(np.array([position]), one[None])
+                self.job.progress(num - len(left) + index + 1, num)
+        finally:
+            ledger.save()
+        return counts, usable
+
+    def _count(self, item: MaskedImage, result: Segmentation) -> NDArray[np.int64] | None:
+        """Return the counts of a picture; None if its mask cannot be used, which is reported."""
+        height, width = result.label_map.shape
+        try:
+            truth = self.found.truth(item, (width, height))
+        except DataError as error:
+            self.job.skip(Skip(item.image.name, str(error)))
+            return None
+        predicted = result.label_map.astype(np.int64)
+        if self.found.background:
+            unlabelled = np.iinfo(result.label_map.dtype).max
+            predicted = np.where(predicted == unlabelled, 0, predicted + 1)
+        confusion = Confusion(len(self.found.class_names), ignore=IGNORED)
+        confusion.add(truth, predicted)
+        return confusion.counts()
 
 
 def chosen_mode(job: Job) -> Mode:
     """Return how pictures are looked at."""
     options = job.options
-    if options.protocol == "tcl":
-        return SlidingWindow(_WINDOW, _WINDOW // 2)
+    if options.protocol is not None:
+        return protocol_mode(options.protocol, options.mode)
     if options.mode is None or isinstance(options.mode, str):
         defaults = job.encoder.defaults
         return find_mode(
@@ -89,34 +131,74 @@ def chosen_mode(job: Job) -> Mode:
     return options.mode
 
 
-def _count(
-    job: Job, segment: Segmenter, items: Sequence[MaskedImage]
-) -> tuple[Confusion, list[NDArray[np.int64]]]:
-    """Return the confusion of the data set and the counts of each picture."""
-    num_classes = len(segment.labels)
-    total = Confusion(num_classes, ignore=IGNORED)
-    counts = []
-    for done, item in enumerate(items, start=1):
-        try:
-            label_map = segment(item.image).label_map
-            height, width = label_map.shape
-            truth = read_mask(item.mask, num_classes, size=(width, height))
-        except DataError as error:
-            job.skip(Skip(item.image.name, str(error)))
-        else:
-            one = Confusion(num_classes, ignore=IGNORED)
-            one.add(truth, label_map)
-            total.merge(one)
-            counts.append(one.counts())
-        job.progress(done, len(items))
-    return total, counts
+def _names(job: Job, found: MaskSet) -> Names:
+    given = job.options.classes
+    if given is None and job.options.protocol == "tcl" and "mmseg" in found.variants:
+        given = "mmseg"  # TCL takes mmsegmentation's names
+    if found.background and job.options.background is None:
+        raise ConfigError(
+            f"{job.data} counts its background: give --background T, the cosine that a pixel's "
+            "best label must reach, or it is background."
+        )
+    if found.background and given is not None and given not in found.variants:
+        raise ConfigError(
+            f"{job.data} counts its background: its names are {', '.join(found.variants)}."
+        )
+    return choose_names(found.class_names, given, len(found.class_names), job.data, found.variants)
+
+
+def _segmenter(
+    job: Job, found: MaskSet, labels: Sequence[str], mode: Mode, templates: tuple[str, ...]
+) -> Segmenter:
+    options = job.options
+    encoder = job.encoder
+    if options.embedding is not None:
+        encoder = encoder.with_embedding(options.embedding)
+    return Segmenter(
+        protocol_encoder(options.protocol, encoder),
+        labels[1:] if found.background else labels,
+        mode=mode,
+        templates=templates,
+        background=options.background,
+        upsample=options.upsample,
+        batch_size=options.batch_size or 8,
+    )
+
+
+def _report(
+    job: Job,
+    counts: NDArray[np.int64],
+    labels: Sequence[str],
+    settings: dict[str, Any],
+    dataset: str | None,
+) -> Report:
+    total = counts.sum(axis=0)
+    right, true = total[0], total[1]
+    protocol = {
+        **settings,
+        "absent_classes": [label for label, pixels in zip(labels, true, strict=True) if not pixels],
+        "empty_masks": int((counts[:, 1].sum(axis=1) == 0).sum()),
+        "ignored_value": IGNORED,
+    }
+    accuracy = float(right.sum() / true.sum()) if true.any() else float("nan")
+    return job.report(
+        len(counts),
+        {
+            "miou": float(miou(total)),
+            "pixel_accuracy": accuracy,
+            "iou": dict(zip(labels, iou(total).tolist(), strict=True)),
+        },
+        {"miou": miou_interval(counts)},
+        protocol,
+        dataset,
+    )
 
 
 def _mode_protocol(mode: Mode, encoder: Encoder) -> dict[str, Any]:
     settings: dict[str, Any] = (
         asdict(mode) if is_dataclass(mode) and not isinstance(mode, type) else {}
     )
-    if settings.get("size", 0) is None:
+    if "size" in settings and settings["size"] is None and "short_side" not in settings:
         settings["size"] = encoder.defaults.short_side or encoder.transform.config.size
     if isinstance(mode, HighRes):
         settings["visits"] = round(mode.visits, 2)

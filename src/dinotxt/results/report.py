@@ -3,11 +3,28 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 Interval: TypeAlias = tuple[float, float]
 Metric: TypeAlias = float | Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFigure:
+    """A figure that a paper states, to stand beside what was measured.
+
+    Attributes:
+        model: Whose it is.
+        metric: The name of the metric, as in ``Report.metrics``.
+        value: A fraction from 0 to 1.
+        source: Where it stands.
+    """
+
+    model: str
+    metric: str
+    value: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +40,7 @@ class Report:
             class was not in the data.
         ci: The 95% bootstrap interval of a metric, by the metric's name.
         protocol: Every setting that has a bearing on the figures.
+        published: What papers state for this data set.
     """
 
     task: str
@@ -32,10 +50,11 @@ class Report:
     metrics: Mapping[str, Metric]
     ci: Mapping[str, Interval] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    published: Sequence[PublishedFigure] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types only, ready for JSON; NaN becomes None."""
-        return {
+        content: dict[str, Any] = {
             "task": self.task,
             "model": self.model,
             "data": self.data,
@@ -44,6 +63,9 @@ class Report:
             "ci": {name: [_plain(bound) for bound in pair] for name, pair in self.ci.items()},
             "protocol": dict(self.protocol),
         }
+        if self.published:
+            content["published"] = [asdict(figure) for figure in self.published]
+        return content
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -58,7 +80,23 @@ class Report:
         parts = [heading, _table(("metric", "value", "95% interval"), rows)]
         for name, values in by_class.items():
             parts.append(_table(("class", name), [(c, _number(v)) for c, v in values.items()]))
+        parts += self._published()
         return "\n\n".join(parts) + "\n"
+
+    def _published(self) -> list[str]:
+        """Return one table a metric: published figures, and the measured one among them."""
+        tables = []
+        for metric in dict.fromkeys(figure.metric for figure in self.published):
+            rows = [
+                (figure.model, _number(figure.value), figure.source)
+                for figure in self.published
+                if figure.metric == metric
+            ]
+            value = self.metrics.get(metric)
+            if isinstance(value, float):
+                rows.insert(0, (f"{self.model} (measured here)", _number(value), ""))
+            tables.append(_table(("model", metric, "source"), rows))
+        return tables
 
     def _interval(self, name: str) -> str:
         if name not in self.ci:

@@ -4,6 +4,7 @@ import pytest
 
 from dinotxt.errors import DataError
 from dinotxt.evaluation.names import choose_names, readable
+from dinotxt.text.imagenet_ids import imagenet_ids
 
 
 def test_the_names_of_the_data_become_words() -> None:
@@ -38,17 +39,34 @@ def test_a_list_that_does_not_fit_is_refused(of_data: tuple[str, ...], given: li
         choose_names(of_data, given, 2, "d")
 
 
-@pytest.mark.parametrize("of_data", [(), ("n01440764", "n01443537")])
+@pytest.mark.parametrize("of_data", [(), ("n00000001", "n00000002")])
 def test_data_without_usable_names_ask_for_them(of_data: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match="give them with --classes"):
         choose_names(of_data, None, 2, "d")
 
 
 def test_the_thousand_wordnet_folders_are_imagenet() -> None:
-    folders = [f"n{number:08d}" for number in range(1000)]
-    names = choose_names(folders, None, 1000, "d")
+    names = choose_names(imagenet_ids(), None, 1000, "d")
     assert names.source == "imagenet"
-    assert names.names[0] == "tench"
+    assert names.names[:2] == ("tench", "goldfish")
+    assert names.index.tolist() == list(range(1000))
+
+
+def test_some_of_imagenets_folders_have_their_own_names_or_compete_with_all() -> None:
+    some = ("n01443537", "n01484850")
+    names = choose_names(some, None, 2, "d")
+    assert names.names == ("goldfish", "great white shark")
+    assert names.source == "imagenet, 2 of its classes"
+    everyone = choose_names(some, "imagenet", 2, "d")
+    assert len(everyone.names) == 1000
+    assert everyone.index.tolist() == [1, 2]
+
+
+def test_a_variant_of_the_data_is_chosen_by_its_name() -> None:
+    variants = {"common": ("magpie", "oak")}
+    names = choose_names(("Pica pica", "Quercus"), "common", 2, "d", variants)
+    assert names.names == ("magpie", "oak")
+    assert names.source == "common"
 
 
 def test_one_name_for_two_classes_falls_back_to_the_order() -> None:

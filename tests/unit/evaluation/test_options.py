@@ -21,7 +21,10 @@ def test_every_and_limit_take_from_the_sorted_list() -> None:
         {"limit": 0},
         {"size": -1},
         {"protocol": "mine"},
-        {"protocol": "tcl", "mode": "window"},
+        {"protocol": "tcl", "mode": "whole"},
+        {"protocol": "dinov3", "mode": "highres"},
+        {"protocol": "dinov3", "stride": 10},
+        {"trim_border": -1},
         {"protocol": "tcl", "size": 224},
     ],
 )

@@ -1,0 +1,48 @@
+"""ObjectNet: the 113 classes that it shares with ImageNet, by the mappings that come with it.
+
+Its own read-me asks that the red border around every picture be cut off before a test; how wide
+it is a setting, since public code differs.
+"""
+
+from pathlib import Path
+
+from dinotxt.data.image import Stored
+from dinotxt.data.labelled import LabelledSet
+from dinotxt.data.location import images_in
+from dinotxt.data.record import ImageRef, LabelledImage
+from dinotxt.data.rendered import TrimmedImage
+from dinotxt.errors import DataError
+from dinotxt.files import read_json
+
+_FOLDERS = "folder_to_objectnet_label.json"
+_SHARED = "objectnet_to_imagenet_1k.json"
+
+
+def read_objectnet(folder: Path, border: int = 0) -> LabelledSet:
+    """Read ``objectnet-1.0``, given itself or its parent.
+
+    Args:
+        folder: It holds ``images/`` and ``mappings/``.
+        border: How many pixels to cut off on each side.
+
+    Raises:
+        DataError: If a part of it is missing.
+    """
+    bases = [base for base in (folder, folder / "objectnet-1.0") if (base / "images").is_dir()]
+    places = [path for base in (*bases, folder) for path in (base / "mappings", base)]
+    mappings = next((path for path in places if (path / _FOLDERS).is_file()), None)
+    if not bases or mappings is None or not (mappings / _SHARED).is_file():
+        missing = "images/" if not bases else f"mappings/{_FOLDERS} and mappings/{_SHARED}"
+        raise DataError(f"{folder} is not ObjectNet: it has no {missing}. Unpack the zip there.")
+    names, shared = read_json(mappings / _FOLDERS), read_json(mappings / _SHARED)
+    if not isinstance(names, dict) or not isinstance(shared, dict):
+        raise DataError(f"{mappings} is damaged: its files hold no tables. Unpack the zip anew.")
+    kept = sorted(one for one, label in names.items() if label in shared)
+    items = []
+    for number, one in enumerate(kept):
+        for path in images_in(bases[0] / "images" / one):
+            image: Stored = ImageRef(str(path))
+            if border:
+                image = TrimmedImage(image, border)
+            items.append(LabelledImage(f"{one}/{path.name}", image, number))
+    return LabelledSet(tuple(items), tuple(names[one].lower() for one in kept), name="objectnet")

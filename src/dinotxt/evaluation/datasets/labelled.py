@@ -1,0 +1,103 @@
+"""Pictures with a class each: a published set by its name or its layout, or any other form."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinotxt.data.cifar import read_cifar10, read_cifar100
+from dinotxt.data.imagenet import read_imagenet, read_imagenet_a, read_imagenet_v2
+from dinotxt.data.inaturalist import read_inaturalist
+from dinotxt.data.labelled import LabelledSet, read_labelled
+from dinotxt.data.objectnet import read_objectnet
+from dinotxt.data.places import read_places205
+from dinotxt.data.record import or_raise
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
+from dinotxt.results.skip import Skip
+
+Report = Callable[[Skip], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A published set.
+
+    Attributes:
+        read: From folder, split, border and report to the pictures.
+        splits: The first is the usual one.
+        markers: Files of which any tells the set; none if it must be named.
+    """
+
+    read: Callable[[Path, str, int, Report], LabelledSet]
+    splits: tuple[str, ...]
+    markers: tuple[str, ...] = ()
+
+
+_SOURCES = {
+    "cifar10": _Source(
+        lambda folder, split, *_: read_cifar10(folder, split),
+        ("test", "train"),
+        ("batches.meta.txt", "batches.meta", "cifar-10-batches-bin", "cifar-10-batches-py"),
+    ),
+    "cifar100": _Source(
+        lambda folder, split, *_: read_cifar100(folder, split),
+        ("test", "train"),
+        ("fine_label_names.txt", "cifar-100-binary", "cifar-100-python"),
+    ),
+    "imagenet": _Source(
+        lambda folder, _split, _border, report: read_imagenet(folder, report),
+        ("val",),
+        ("LOC_val_solution.csv",),
+    ),
+    "imagenet-a": _Source(lambda folder, *_: read_imagenet_a(folder), ("test",)),
+    "imagenet-v2": _Source(lambda folder, *_: read_imagenet_v2(folder), ("test",)),
+    "inaturalist2021": _Source(
+        lambda folder, split, _border, report: read_inaturalist(folder, report, split),
+        ("val", "train_mini", "train"),
+    ),
+    "objectnet": _Source(
+        lambda folder, _split, border, _report: read_objectnet(folder, border),
+        ("test",),
+        ("mappings/folder_to_objectnet_label.json", "objectnet-1.0"),
+    ),
+    "places205": _Source(
+        lambda folder, split, _border, report: read_places205(folder, report, split),
+        ("val", "train"),
+        ("val_places205.csv", "trainvalsplit_places205/val_places205.csv"),
+    ),
+}
+
+
+def open_labelled(
+    data: str | Path, *, trim_border: int = 0, on_skip: Report | None = None
+) -> LabelledSet:
+    """Read a classification set.
+
+    Args:
+        data: ``NAME:FOLDER`` or ``NAME:FOLDER#SPLIT`` of a published set, its folder where a file
+            in it tells the set, or any form that ``read_labelled`` takes.
+        trim_border: Pixels to cut off on each side; for ObjectNet.
+        on_skip: Called for each record that cannot be used; None raises its error instead.
+
+    Raises:
+        ConfigError: If a border is to be cut off other data.
+        DataError: If a part of the set is missing or no picture is left.
+    """
+    address = parse_address(str(data), _SOURCES) or _recognise(Path(data))
+    if trim_border and (address is None or address.name != "objectnet"):
+        raise ConfigError("trim_border goes with ObjectNet: give it as objectnet:FOLDER.")
+    if address is None:
+        return read_labelled(data, on_skip=on_skip)
+    source = _SOURCES[address.name]
+    split = choose_split(address.name, address.split, source.splits)
+    found = source.read(address.folder, split, trim_border, or_raise(on_skip))
+    if not found.items:
+        raise DataError(f"{address.folder} has no picture of {address.name} ({split}).")
+    return found
+
+
+def _recognise(folder: Path) -> Address | None:
+    for name, source in _SOURCES.items():
+        if any((folder / marker).exists() for marker in source.markers):
+            return Address(name, folder)
+    return None

@@ -1,0 +1,125 @@
+"""How a published segmentation set is unpacked: its folders, classes and values, from YAML."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+
+from dinotxt.config.base import Config
+from dinotxt.config.loader import load_config
+from dinotxt.data.label_values import IGNORED, LabelValues
+from dinotxt.errors import DataError
+from dinotxt.text.class_names import class_names
+
+_FOLDER = Path(__file__).parent
+
+
+class Split(Config):
+    """Where the files of a split lie; of several folders the first that exists counts.
+
+    Attributes:
+        images: Folders of pictures.
+        labels: Folders of label maps.
+        list: A file with the stems of the split, one a line; None takes every picture.
+    """
+
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    list: str | None = None
+
+
+class Encoding(Config):
+    """One way in which the label maps are stored, known by the ending of their names.
+
+    Attributes:
+        suffix: What follows the stem.
+        first: The value of the first class, if the values are consecutive.
+        values: The value of each class, if they are not.
+        ignored: Values of pixels that do not count, besides 255.
+        background: The value of the background, if it is a class of its own.
+    """
+
+    suffix: str
+    first: int = 0
+    values: tuple[int, ...] | None = None
+    ignored: tuple[int, ...] = ()
+    background: int | None = None
+
+    def label_values(self, num_named: int) -> LabelValues:
+        """Return the meaning of the values for so many classes with a name."""
+        named = self.values or tuple(range(self.first, self.first + num_named))
+        before = () if self.background is None else (self.background,)
+        return LabelValues((*before, *named), (*self.ignored, IGNORED))
+
+
+class Layout(Config):
+    """A published segmentation set.
+
+    Attributes:
+        title: For people.
+        source: The files to download.
+        roots: Where its folders may lie below the one that the user gives.
+        splits: By name; the first is the usual one.
+        image_suffix: What follows the stem of a picture.
+        encodings: In order of preference.
+        classes: A list of ``dinotxt.text.class_names``.
+        palette: Its own colours.
+    """
+
+    title: str
+    source: str
+    roots: tuple[str, ...] = (".",)
+    splits: dict[str, Split]
+    image_suffix: str
+    encodings: tuple[Encoding, ...] = Field(min_length=1)
+    classes: str
+    palette: tuple[tuple[int, int, int], ...] | None = None
+
+    @property
+    def background(self) -> bool:
+        """Whether the first class is what no name fits."""
+        return self.encodings[0].background is not None
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes, the first synonym of each."""
+        named = class_names(self.classes)
+        return ("background", *named) if self.background else named
+
+    def locate(self, folder: Path, split: str) -> tuple[Path, Path, Path | None]:
+        """Return the folders of pictures and label maps of a split, and its list.
+
+        Raises:
+            DataError: If one is missing; the message names all that are, and where they come from.
+        """
+        best: list[str] | None = None
+        for base in (folder / root for root in self.roots):
+            found, missing = _find(base, self.splits[split])
+            if not missing:
+                return found
+            if best is None or len(missing) < len(best):
+                best = missing
+        raise DataError(
+            f"{folder} is not {self.title} ({split}): it has no {', no '.join(best or [])}. "
+            f"Unpack {self.source} there."
+        )
+
+
+@cache
+def layouts() -> dict[str, Layout]:
+    """Return every published segmentation set by name."""
+    paths = sorted((_FOLDER / "segmentation").glob("*.yaml"))
+    return {path.stem: load_config(Layout, path) for path in paths}
+
+
+def _find(base: Path, split: Split) -> tuple[tuple[Path, Path, Path | None], list[str]]:
+    missing = []
+    chosen = []
+    for options in (split.images, split.labels):
+        there = [base / option for option in options if (base / option).is_dir()]
+        if not there:
+            missing.append(" or ".join(f"{option}/" for option in options))
+        chosen.append(there[0] if there else base)
+    listing = None if split.list is None else base / split.list
+    if listing is not None and not listing.is_file():
+        missing.append(str(split.list))
+    return (chosen[0], chosen[1], listing), missing

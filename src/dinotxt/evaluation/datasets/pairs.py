@@ -1,0 +1,130 @@
+"""Pictures with captions: a published retrieval set by its name, or any form of pairs.
+
+COCO has two test sets of 5,000 pictures that papers mix up: Karpathy's, of val2014, and val2017.
+They are two data sets here.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dinotxt.data.flickr import read_tokens
+from dinotxt.data.pairs import read_pairs
+from dinotxt.data.record import Pair, or_raise
+from dinotxt.errors import DataError
+from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
+from dinotxt.results.skip import Skip
+
+_KARPATHY = ("test", "val", "train")
+
+
+@dataclass(frozen=True, slots=True)
+class PairSet:
+    """Pictures with captions.
+
+    Attributes:
+        pairs: The pictures.
+        name: Of a published data set.
+        captions: How many captions of a picture count, the first ones; None: all.
+    """
+
+    pairs: tuple[Pair, ...]
+    name: str | None = None
+    captions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A published set.
+
+    Attributes:
+        files: Caption files that ``read_pairs`` reads, any of which will do; ``{}`` is the split.
+        splits: The first is the usual one.
+        tokens: A file of captions and the list of each split, in the older form.
+        captions: How many captions of a picture count (CLIP_benchmark and the papers: five).
+    """
+
+    files: tuple[str, ...]
+    splits: tuple[str, ...]
+    tokens: tuple[str, dict[str, str]] | None = None
+    captions: int | None = 5
+
+
+_SOURCES = {
+    "coco-karpathy": _Source(
+        ("dataset_coco.json#{}", "annotations/dataset_coco.json#{}", "coco_{}_karpathy.json"),
+        _KARPATHY,
+    ),
+    "coco-val2017": _Source(
+        ("annotations/captions_val2017.json", "captions_val2017.json"), ("val",)
+    ),
+    "flickr30k": _Source(("dataset_flickr30k.json#{}",), _KARPATHY),
+    "flickr8k": _Source(
+        ("dataset_flickr8k.json#{}",),
+        _KARPATHY,
+        tokens=(
+            "Flickr8k.token.txt",
+            {"test": "Flickr_8k.testImages.txt", "val": "Flickr_8k.devImages.txt"}
+            | {"train": "Flickr_8k.trainImages.txt"},
+        ),
+    ),
+}
+
+
+def open_pairs(data: str | Path, *, on_skip: Callable[[Skip], None] | None = None) -> PairSet:
+    """Read a retrieval set.
+
+    Args:
+        data: ``NAME:FOLDER`` or ``NAME:FOLDER#SPLIT`` of a published set, or any form that
+            ``read_pairs`` takes; a file with a published set's own name is recognised, and all
+            of its captions count.
+        on_skip: Called for each record that cannot be used; None raises its error instead.
+
+    Raises:
+        DataError: If a file of the set is missing or no pair is left.
+    """
+    address = parse_address(str(data), _SOURCES)
+    if address is None:
+        return PairSet(tuple(read_pairs(data, on_skip=on_skip)), _recognise(str(data)))
+    source = _SOURCES[address.name]
+    split = choose_split(address.name, address.split, source.splits)
+    pairs = _read(address, source, split, on_skip)
+    count = source.captions
+    cut = (replace(pair, captions=pair.captions[:count]) for pair in pairs)
+    return PairSet(tuple(cut), address.name, count)
+
+
+def _read(
+    address: Address, source: _Source, split: str, on_skip: Callable[[Skip], None] | None
+) -> list[Pair]:
+    for pattern in source.files:
+        name = pattern.format(split)
+        if (address.folder / name.partition("#")[0]).is_file():
+            return read_pairs(address.folder / name, on_skip=on_skip)
+    if source.tokens is not None and (address.folder / source.tokens[0]).is_file():
+        return list(_from_tokens(address.folder, source.tokens, split, on_skip))
+    wanted = [pattern.format(split).partition("#")[0] for pattern in source.files]
+    wanted += [] if source.tokens is None else [source.tokens[0]]
+    raise DataError(f"{address.folder} is not {address.name}: it has no {' or '.join(wanted)}.")
+
+
+def _from_tokens(
+    folder: Path,
+    tokens: tuple[str, dict[str, str]],
+    split: str,
+    on_skip: Callable[[Skip], None] | None,
+) -> Iterator[Pair]:
+    listing = folder / tokens[1][split]
+    if not listing.is_file():
+        raise DataError(f"{folder} has {tokens[0]} but not {listing.name}: put it there.")
+    for key, image, captions in read_tokens(folder / tokens[0], or_raise(on_skip), listing):
+        yield Pair(key, image, captions)
+
+
+def _recognise(data: str) -> str | None:
+    """Return the published set that a caption file is by its name."""
+    for name, source in _SOURCES.items():
+        files = {Path(pattern.format(source.splits[0])).name for pattern in source.files}
+        if Path(data).name in files:
+            return name
+    return None
