@@ -106,18 +106,19 @@ class VisionBlock(nn.Module):
     def values(self, tokens: Tensor) -> Tensor:
         """Return the block's output with values in place of attention (MaskCLIP), [B, N, D]."""
         tokens = tokens + self.ls1(self.attn.values(self.norm1(tokens)))
-        return tokens + self._branch(1, tokens)
+        return tokens + self.branch(1, tokens)
 
-    def _branch(self, branch: int, tokens: Tensor) -> Tensor:
+    def branch(self, branch: int, tokens: Tensor) -> Tensor:
+        """Map tokens [B, N, D] by attention (0) or the feed-forward layer (1), norm and scale."""
         if branch == 0:
             return self.ls1(self.attn(self.norm1(tokens)))  # type: ignore[no-any-return]
         return self.ls2(self.mlp(self.norm2(tokens)))  # type: ignore[no-any-return]
 
     def _residual(self, tokens: Tensor, branch: int, draw: SubsetDraw | None) -> Tensor:
         if not self.training or self.drop_path == 0:
-            return tokens + self._branch(branch, tokens)
+            return tokens + self.branch(branch, tokens)
         if draw is None:
             indices, scale = random_subset(tokens.shape[0], self.drop_path)
         else:
             indices, scale = draw.kept(self.index, branch, self.drop_path)
-        return add_on_subset(tokens, partial(self._branch, branch), indices, scale)
+        return add_on_subset(tokens, partial(self.branch, branch), indices, scale)

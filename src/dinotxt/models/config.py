@@ -58,6 +58,7 @@ class VisionHeadConfig:
         patch_attention: ``full``, or ``local``: all tokens but cls attend to themselves alone, so
             that patches keep their place.
         drop_path: Share of the batch that skips a residual branch in training.
+        patch_dropout: Share of its patches that a picture loses in training, before the blocks.
         registers: ``through`` the blocks (released code) or ``dropped`` before them (paper).
         cls_projection: Width of a linear layer on the cls token alone (paper, Table 9).
     """
@@ -73,6 +74,7 @@ class VisionHeadConfig:
     patch_attention: Literal["full", "local"] = "full"
     pooling: Pooling = "cls_avg"
     drop_path: float = 0.3
+    patch_dropout: float = 0.0
     registers: Literal["through", "dropped"] = "through"
     cls_projection: int | None = None
 

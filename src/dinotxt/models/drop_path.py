@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import LongTensor, Tensor
 
+_PHILOX_BLOCK = 4  # numbers that one value of the counter gives
+_PATCH_STREAM = 0x70617463  # no block has this number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubsetDraw:
@@ -42,6 +45,20 @@ class SubsetDraw:
         indices = torch.from_numpy(local.astype(np.int64) - self.start)
         return LongTensor(indices), self.global_batch / num_kept
 
+    def kept_patches(self, num_patches: int, rate: float) -> LongTensor:
+        """Return the patches that stay of each sample, ascending, ``[size, kept]``.
+
+        Args:
+            num_patches: Patches of a sample.
+            rate: Share of them that is dropped.
+        """
+        blocks = -(-num_patches // _PHILOX_BLOCK)
+        seeds = np.random.SeedSequence([self.seed, self.step, _PATCH_STREAM])
+        generator = np.random.Generator(np.random.Philox(seeds).advance(self.start * blocks))
+        draws = generator.random((self.size, blocks * _PHILOX_BLOCK))[:, :num_patches]
+        order = np.argsort(draws, axis=1)[:, : _num_kept(num_patches, rate)]
+        return LongTensor(torch.from_numpy(np.sort(order, axis=1)))
+
 
 def random_subset(batch: int, rate: float) -> tuple[LongTensor, float]:
     """Draw the samples that take a branch from torch's own generator.
@@ -59,8 +76,7 @@ def add_on_subset(
 
     ``tokens`` is [B, N, D]; the other samples stay as they are.
     """
-    if indices.numel() == 0:
-        return tokens
+    # With no sample at all the branch still runs, so that every process has all gradients.
     indices = LongTensor(indices.to(tokens.device))
     residual = branch(tokens.index_select(0, indices))
     return torch.index_add(tokens, 0, indices, residual.to(tokens.dtype), alpha=scale)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import LongTensor, Tensor
 
 from dinotxt.errors import ConfigError
 
@@ -58,6 +58,12 @@ class Tokens:
     def sequence(self) -> Tensor:
         """Return cls, registers and patches as one sequence, [B, 1 + R + h*w, D]."""
         return torch.cat([self.cls.unsqueeze(1), self.registers, self.patches], dim=1)
+
+    def keep(self, patches: LongTensor) -> "Tokens":
+        """Return the tokens with some patches of each picture, given as indices [B, K]."""
+        places = patches.to(self.patches.device).unsqueeze(-1)
+        kept = torch.take_along_dim(self.patches, places, dim=1)
+        return Tokens(self.cls, self.registers, kept, (1, patches.shape[1]))
 
     def patch_map(self) -> Tensor:
         """Return the patches as a picture, [B, h, w, D]."""

@@ -60,6 +60,10 @@ class VisionHead(nn.Module):
 
     def forward(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tokens:
         """Return the head's tokens; ``draw`` fixes the drop path of a training step."""
+        if self.training and self.config.patch_dropout and draw is not None:
+            tokens = tokens.keep(
+                draw.kept_patches(tokens.patches.shape[1], self.config.patch_dropout)
+            )
         if self._is_identity():
             return self._registers(tokens)
         sequence = self._input(tokens)
@@ -124,8 +128,8 @@ def _check(config: VisionHeadConfig, dim: int, num_heads: int) -> None:
         raise ConfigError(message)
     if config.cls_weights == "own" and config.dim is None:
         raise ConfigError("vision_head.cls_weights: own needs `dim`: the projection's width.")
-    if not (0 <= config.drop_path < 1 and 0 <= config.input_dropout < 1):
-        message = "vision_head.drop_path and input_dropout must be at least 0 and below 1."
+    if not all(0 <= x < 1 for x in (config.drop_path, config.input_dropout, config.patch_dropout)):
+        message = "vision_head: drop_path and the dropouts must be at least 0 and below 1."
         raise ConfigError(message)
     if config.cls_projection is not None and (config.pooling != "cls" or config.num_blocks):
         message = "vision_head.cls_projection needs `pooling: cls` and `num_blocks: 0`."

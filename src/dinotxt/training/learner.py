@@ -1,7 +1,7 @@
 """The model with all that changes while it learns: optimiser, loss parameters, averages."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.training.acceleration import accelerate
 from dinotxt.training.batches import Batch
 from dinotxt.training.config import TrainConfig
+from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
 from dinotxt.training.optim import MovingAverage, Optimizer
+from dinotxt.training.parallel import WholeModel, parallelize
+from dinotxt.training.shards import local
 from dinotxt.training.step import TrainingStep
+from dinotxt.training.towers import TrainedTowers
 
 
 class Learner:
@@ -22,7 +27,7 @@ class Learner:
     Args:
         model: The model, on any device.
         config: The run's configuration.
-        device: Where to train.
+        world: The processes and the device of this one.
         state: What ``state_dict`` gave, to go on from.
         source: Where the state comes from, for errors.
     """
@@ -32,24 +37,27 @@ class Learner:
         model: DinoTxt,
         config: TrainConfig,
         *,
-        device: torch.device,
+        world: World,
         state: Mapping[str, Any] | None = None,
         source: Path = Path(),
     ) -> None:
         if state is not None:
             model.load_trainable(state["model"], source)
-        self.model = model.to(device).train()
-        self.objective = Objective(config.loss).to(device)
+        self.model = model.to(world.device).train()
+        self.world = world
+        self.objective = Objective(config.loss, world.exchange(config.compute.exchange))
+        self.objective.to(world.device)
+        if state is not None:
+            self.objective.load_state_dict(state["objective"])
+        self._whole, towers = self._share(config)
         named = list(self._named_parameters())
+        self._scalars = [value for _, value in named if value.ndim == 0 and value.requires_grad]
         self.optimizer = Optimizer(named, config.optim, steps=config.steps)
         self.average = None
         if config.optim.average is not None:
             self.average = MovingAverage(named, config.optim.average)
-        self._step = TrainingStep(
-            model, self.objective, config.data, seed=config.seed, device=device
-        )
+        self._step = TrainingStep(model, towers, self.objective, config, world)
         if state is not None:
-            self.objective.load_state_dict(state["objective"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
@@ -57,6 +65,7 @@ class Learner:
     def update(self, step: int, batches: Sequence[Batch]) -> tuple[Tensor, float]:
         """Take a step (from 0) and return its loss, still on the device, and learning rate."""
         loss = self._step(step, batches)
+        self.world.average(value.grad for value in self._scalars if value.grad is not None)
         lr = self.optimizer.update(step)
         self.model.clamp_logit_scale()
         if self.average is not None:
@@ -70,7 +79,8 @@ class Learner:
         if self.average is not None:
             self.average.swap()
         try:
-            yield self.model
+            with self._plain() as model:
+                yield model
         finally:
             if self.average is not None:
                 self.average.swap()
@@ -78,8 +88,8 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Tell if every trained parameter is a finite number."""
-        flags = [torch.isfinite(value).all() for value in self.optimizer.parameters]
-        return bool(torch.stack(flags).all())
+        flags = [torch.isfinite(local(value)).all() for value in self.optimizer.parameters]
+        return not self.world.any(not torch.stack(flags).all())
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a later process needs to go on exactly."""
@@ -89,6 +99,18 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else {},
         }
+
+    def _share(self, config: TrainConfig) -> tuple[WholeModel | None, nn.Module]:
+        """Divide the work among the processes, which begin with equal weights."""
+        self.world.equalize(self.model.trainable_state_dict().values())
+        is_sharded = self.world.control is not None and config.compute.parallel == "fsdp"
+        kept = WholeModel(self.model) if is_sharded else None
+        towers = TrainedTowers(self.model, captions=config.data.captions)
+        accelerate(towers.blocks(), config.compute)
+        return kept, parallelize(towers, config.compute, self.world)
+
+    def _plain(self) -> AbstractContextManager[DinoTxt]:
+        return self._whole.filled(self.model) if self._whole else nullcontext(self.model)
 
     def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         yield from self.model.named_parameters()

@@ -13,8 +13,9 @@ from dinotxt.checkpoints.sources import build_model, build_tokenizer
 from dinotxt.data.transform import Transform
 from dinotxt.errors import CheckpointError, DataError, DinotxtError
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.training.batches import Batches
+from dinotxt.training.batches import Batch, Batches
 from dinotxt.training.config import TrainConfig
+from dinotxt.training.distributed import World
 from dinotxt.training.learner import Learner
 from dinotxt.training.log import Reporter, StepRecord
 from dinotxt.training.quarantine import Quarantine
@@ -23,6 +24,7 @@ from dinotxt.training.run import Run, Snapshot
 from dinotxt.training.setup import RunBuilder, transform_config
 from dinotxt.training.signals import StopRequest
 from dinotxt.training.state import CHECKPOINTS, Checkpoints
+from dinotxt.training.writer import CheckpointWriter
 
 Evaluate = Callable[[DinoTxt], Mapping[str, float]]
 _SCORES = ("text_to_image_recall@1", "image_to_text_recall@1")
@@ -34,7 +36,7 @@ class Loop:
 
     Args:
         config: The run's configuration; its output folder exists.
-        device: Where to train.
+        world: The processes and the device of this one.
         evaluate: Gives more metrics at each validation.
         reporters: Hear of steps and metrics.
         quarantine: Takes the pairs that cannot be used.
@@ -44,12 +46,13 @@ class Loop:
         self,
         config: TrainConfig,
         *,
-        device: torch.device,
+        world: World,
         evaluate: Evaluate | None,
         reporters: Sequence[Reporter],
         quarantine: Quarantine,
     ) -> None:
         self.config = config
+        self.world = world
         self.evaluate = evaluate
         self.reporters = reporters
         self.quarantine = quarantine
@@ -63,7 +66,7 @@ class Loop:
             model,
             self.tokenizer,
             self.transform,
-            device=device,
+            world=world,
             on_skip=quarantine.add,
         ).build()
         state = self._restored()
@@ -73,17 +76,18 @@ class Loop:
         if config.start is not None and not state:
             assert isinstance(self.data.batches, Batches)
             start_from_ridge(
-                model.to(device).eval(), self.data.batches, config.start, device=device
+                model.to(world.device).eval(), self.data.batches, config.start, device=world.device
             )
         self.learner = Learner(
             model,
             config,
-            device=device,
+            world=world,
             state=state.get("learner"),
             source=self.checkpoints.path(self.step),
         )
+        self.writer = CheckpointWriter(self.checkpoints, world)
         self._unread: list[tuple[int, Tensor, float, Tensor]] = []
-        self._patience = 1 if device.type == "cpu" else _UNREAD_STEPS
+        self._patience = 1 if world.device.type == "cpu" else _UNREAD_STEPS
 
     def run(self) -> Run:
         """Train to the last step; see ``Trainer.fit``."""
@@ -91,7 +95,9 @@ class Loop:
             for reporter in self.reporters:
                 reporter.started(self.step, self.config.steps, self.config.batch_size)
             self._train()
+            self.writer.wait()
         finally:
+            self.writer.close()
             for reporter in self.reporters:
                 reporter.closed()
         best, last = self.config.output / "model", self.checkpoints.path(self.step)
@@ -103,31 +109,40 @@ class Loop:
         )
 
     def _train(self) -> None:
-        steps, workers = self.config.steps, self.config.data.num_workers
-        workers = 0 if self.config.data.cache else workers
+        steps, data = self.config.steps, self.config.data
+        batches = self.data.batches.steps(
+            self.step,
+            steps,
+            num_workers=0 if data.cache else data.num_workers,
+            timeout=data.timeout,
+        )
         with StopRequest() as stop:
-            for batches in self.data.batches.steps(self.step, steps, num_workers=workers):
-                for batch in batches:
-                    for skip in batch.skipped:
-                        self.quarantine.add(skip)
-                expected = self.data.batches.num_expected(self.step)
-                self.quarantine.check(expected, self.config.data.max_skipped)
-                loss, lr = self.learner.update(self.step, batches)
+            for micro_batches in batches:
+                self._set_apart(micro_batches)
+                loss, lr = self.learner.update(self.step, micro_batches)
                 self.step += 1
                 scale = self.learner.model.logit_scale.detach().exp()
                 self._unread.append((self.step, loss, lr, scale))
-                self._after_step(stop.name)
-                if stop.name and self.step < steps:
+                stopped = self.world.collect([stop.name] if stop.name else [])
+                self._after_step(is_last=bool(stopped) or self.step == steps)
+                if stopped and self.step < steps:
+                    self.writer.wait()
                     raise DinotxtError(
-                        f"stopped by {stop.name} after step {self.step}, which is saved: run the "
+                        f"stopped by {stopped[0]} after step {self.step}, which is saved: run the "
                         "same command to go on."
                     )
 
-    def _after_step(self, stopped: str | None) -> None:
+    def _set_apart(self, batches: Sequence[Batch]) -> None:
+        """Write down the pairs that could not be used, and stop where they are too many."""
+        for skip in self.world.collect([skip for batch in batches for skip in batch.skipped]):
+            self.quarantine.add(skip)
+        expected = self.data.batches.num_expected(self.step)
+        self.quarantine.check(expected, self.config.data.max_skipped)
+
+    def _after_step(self, *, is_last: bool) -> None:
         config = self.config
-        ends = self.step == config.steps
-        evaluates = ends or self.step % config.evaluate.every == 0
-        saves = ends or self.step % config.checkpoint.every == 0 or stopped is not None
+        evaluates = self.step == config.steps or self.step % config.evaluate.every == 0
+        saves = is_last or self.step % config.checkpoint.every == 0
         if evaluates or saves or len(self._unread) >= self._patience:
             self._report()
         if evaluates:
@@ -154,12 +169,13 @@ class Loop:
         with self.learner.averaged() as model:
             metrics = self.data.validation(model) if self.data.validation else {}
             if self.evaluate is not None:
-                metrics |= self.evaluate(model)
+                evaluate = self.evaluate
+                metrics |= self.world.first(lambda: dict(evaluate(model)))
             scores = [metrics[name] for name in _SCORES if name in metrics]
             score = sum(scores) / len(scores) if scores else None
             if score is None or score > self.best.get("score", -1.0):
                 self.best = {"step": self.step, "score": score or 0.0, "metrics": metrics}
-                self._save_model(model)
+                self.world.first(lambda: self._save_model(model))
         self.metrics = metrics
         for reporter in self.reporters:
             reporter.evaluated(self.step, metrics)
@@ -189,7 +205,7 @@ class Loop:
     def _save(self) -> None:
         if not self.learner.is_finite():
             raise self._diverged(self.step, f"the weights after step {self.step} are not finite")
-        self.checkpoints.save(
+        self.writer.save(
             self.step,
             {
                 "step": self.step,
@@ -212,6 +228,7 @@ class Loop:
     def _diverged(self, step: int, what: str) -> DinotxtError:
         pairs = self.data.batches.sampler.indices(step - 1)[:8]
         names = ", ".join(self.data.keys[index] for index in pairs)
+        self.writer.wait()
         saved = self.checkpoints.steps()
         kept = f"step {saved[-1]} is the last good checkpoint" if saved else "nothing was saved yet"
         return DinotxtError(

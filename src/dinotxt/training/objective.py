@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dinotxt.losses import clip_loss, sigmoid_loss
+from dinotxt.losses import Exchange, clip_loss, sigmoid_loss
 from dinotxt.training.config import LossConfig
 
 
@@ -13,10 +13,12 @@ class Objective(nn.Module):
 
     Args:
         config: Which loss.
+        exchange: How processes compare their features; None: this process alone.
     """
 
-    def __init__(self, config: LossConfig) -> None:
+    def __init__(self, config: LossConfig, exchange: Exchange | None = None) -> None:
         super().__init__()
+        self.exchange = exchange
         self.logit_bias = None
         if config.kind == "sigmoid":
             self.logit_bias = nn.Parameter(torch.tensor(config.bias))
@@ -28,7 +30,7 @@ class Objective(nn.Module):
         log_scale: Tensor,
         owners: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss of pictures and their texts.
+        """Return the loss of the pictures and texts of all processes.
 
         Args:
             image_features: ``[N, E]``; normalised here, over the whole vector.
@@ -39,8 +41,8 @@ class Objective(nn.Module):
         image = F.normalize(_full_precision(image_features), dim=-1)
         text = F.normalize(_full_precision(text_features), dim=-1)
         if self.logit_bias is not None:
-            return sigmoid_loss(image, text, log_scale.exp(), self.logit_bias)
-        return clip_loss(image, text, log_scale.exp(), owners)
+            return sigmoid_loss(image, text, log_scale.exp(), self.logit_bias, self.exchange)
+        return clip_loss(image, text, log_scale.exp(), owners, self.exchange)
 
 
 def _full_precision(features: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from dinotxt.errors import ConfigError
 from dinotxt.training.config import AdamWConfig
 from dinotxt.training.schedule import learning_rate_factor
+from dinotxt.training.shards import cut_like, local, whole
 
+_NORM_FLOOR = 1e-6  # as in PyTorch's own clipping
 _NO_DECAY = ("norm", "ln_", "bn", "bias", "logit_scale")
 
 
@@ -19,7 +21,7 @@ def parameter_groups(
     """Split the trained parameters by weight decay and by learning-rate factor.
 
     Weight decay falls on matrices only: nothing with fewer than two dimensions and no norm,
-    bias or logit scale. Embeddings do decay.
+    bias or logit scale. Embeddings do decay. Scalars, which are never sharded, stand apart.
 
     Args:
         named_parameters: Every parameter by its name in the model.
@@ -31,7 +33,7 @@ def parameter_groups(
     Raises:
         ConfigError: If a prefix of ``config.groups`` fits no trained parameter.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     unused = {group.prefix for group in config.groups}
     for name, parameter in named_parameters:
         if not parameter.requires_grad:
@@ -44,12 +46,12 @@ def parameter_groups(
             decay = decay if own.weight_decay is None else own.weight_decay
         if parameter.ndim < 2 or any(part in name for part in _NO_DECAY):
             decay = 0.0
-        groups.setdefault((decay, factor), []).append(parameter)
+        groups.setdefault((decay, factor, parameter.ndim == 0), []).append(parameter)
     if unused:
         raise ConfigError(f"optim.groups: no trained parameter begins with {sorted(unused)}.")
     return [
         {"params": parameters, "weight_decay": decay, "factor": factor}
-        for (decay, factor), parameters in groups.items()
+        for (decay, factor, _), parameters in groups.items()
     ]
 
 
@@ -92,7 +94,7 @@ class Optimizer:
         for group in self._adamw.param_groups:
             group["lr"] = lr * group["factor"]
         if self.config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+            self._clip(self.config.clip_norm)
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         return lr
@@ -102,8 +104,27 @@ class Optimizer:
         return self._adamw.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the moments and counters."""
-        self._adamw.load_state_dict(dict(state))
+        """Restore the moments and counters, which are whole tensors."""
+        moments = {
+            number: {name: cut_like(value, self.parameters[number]) for name, value in own.items()}
+            for number, own in state["state"].items()
+        }
+        self._adamw.load_state_dict({**state, "state": moments})
+
+    def _clip(self, largest: float) -> None:
+        """Scale the gradients down to a norm over all shards and scalars."""
+        scalars = [value for value in self.parameters if value.ndim == 0]
+        others = [value for value in self.parameters if value.ndim > 0]
+        if all(local(value) is value for value in others):
+            nn.utils.clip_grad_norm_(self.parameters, largest)
+            return
+        norms = [
+            whole(nn.utils.get_total_norm([p.grad for p in part if p.grad is not None]))
+            for part in (scalars, others)
+        ]
+        factor = (largest / (torch.hypot(*norms) + _NORM_FLOOR)).clamp(max=1)
+        gradients = [local(p.grad) for p in self.parameters if p.grad is not None]
+        torch._foreach_mul_(gradients, factor)
 
 
 class MovingAverage:
@@ -124,7 +145,8 @@ class MovingAverage:
     def update(self, step: int) -> None:
         """Move towards the parameters after ``step`` (from 0)."""
         weight = 1 - min(self.decay, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(self._shadow.values()), list(self._live.values()), weight)
+        shadows = [local(shadow) for shadow in self._shadow.values()]
+        torch._foreach_lerp_(shadows, [local(live) for live in self._live.values()], weight)
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -142,4 +164,4 @@ class MovingAverage:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore the averages."""
         for name, shadow in self._shadow.items():
-            shadow.copy_(state[name])
+            local(shadow).copy_(local(cut_like(state[name], shadow)))

@@ -18,10 +18,18 @@ class Quarantine:
     Args:
         path: The file.
         on_skip: Hears of each new one.
+        is_silent: Only count: another process of the run does the rest.
     """
 
-    def __init__(self, path: Path, on_skip: Callable[[Skip], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_skip: Callable[[Skip], None] | None = None,
+        *,
+        is_silent: bool = False,
+    ) -> None:
         self.path = path
+        self._is_silent = is_silent
         self._on_skip = on_skip
         self._known: set[str] = set()
         if path.exists():
@@ -34,6 +42,8 @@ class Quarantine:
         if skip.path in self._known:
             return
         self._known.add(skip.path)
+        if self._is_silent:
+            return
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(skip)) + "\n")
         _log.warning("left out %s: %s", skip.path, skip.reason)

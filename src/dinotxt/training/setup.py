@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from dinotxt.data.curated import CuratedPairs
 from dinotxt.data.curated_sampler import CuratedSampler
 from dinotxt.data.feature_store import FeatureStore
@@ -27,6 +25,7 @@ from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.batches import Batches, VisionSource
 from dinotxt.training.captions import CaptionTable
 from dinotxt.training.config import DataConfig, TrainConfig
+from dinotxt.training.distributed import World
 from dinotxt.training.stream import StreamBatches
 from dinotxt.training.stream_setup import local_data, open_stream
 from dinotxt.training.validation import Validation
@@ -87,7 +86,7 @@ class RunBuilder:
         model: The model, with its backbone.
         tokenizer: The text encoder's.
         transform: The transform of plain pictures.
-        device: Where the model will be.
+        world: The processes of the run, each of which gets its part of a batch.
         on_skip: Hears of pairs that cannot be used.
     """
 
@@ -98,14 +97,14 @@ class RunBuilder:
         tokenizer: Tokenizer,
         transform: Transform,
         *,
-        device: torch.device,
+        world: World,
         on_skip: OnSkip,
     ) -> None:
         self.config = config
         self.model = model
         self.tokenizer = tokenizer
         self.transform = transform
-        self.device = device
+        self.world = world
         self.on_skip = on_skip
 
     def build(self) -> RunData:
@@ -130,7 +129,12 @@ class RunBuilder:
 
     def _streamed(self, settings: StreamConfig) -> RunData:
         stream = open_stream(
-            self.config, settings, self.tokenizer, self.transform, on_skip=self.on_skip
+            self.config,
+            settings,
+            self.tokenizer,
+            self.transform,
+            on_skip=self.on_skip,
+            ranks=(self.world.rank, self.world.size),
         )
         held_out: list[Pair] = []
         validation = None
@@ -150,6 +154,8 @@ class RunBuilder:
             self._sampler(pairs),
             micro_batch_size=config.micro_batch_size or config.batch_size,
             all_captions=data.captions != "drawn",
+            rank=self.world.rank,
+            num_ranks=self.world.size,
         )
         return pairs, batches
 
@@ -166,7 +172,7 @@ class RunBuilder:
             vision,
             self._captions(pairs),
             num_pairs=len(pairs),
-            device=self.device,
+            world=self.world,
             num_workers=self.config.data.num_workers,
             on_skip=self.on_skip,
         )

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,23 @@ import yaml
 from dinotxt.config import Config, differences, dump_yaml
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.files import atomic_path
+from dinotxt.training.shards import join, part_of
 
 CHECKPOINTS = "checkpoints"
 _STATE = "state.pt"
+_NUM_PARTS = "num_parts"
 _PREFIX = "step-"
 # These keys change no number of the run, so a resumed run may change them.
-_FREE_KEYS = ("output:", "data.num_workers:", "checkpoint.")
+_FREE_KEYS = (
+    "output:",
+    "data.num_workers:",
+    "data.timeout:",
+    "checkpoint.",
+    "compute.parallel:",
+    "compute.exchange:",
+    "compute.compile:",
+    "compute.activation_checkpointing:",
+)
 
 
 def claim(folder: Path, config: Config) -> None:
@@ -72,26 +83,57 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint and delete those beyond ``keep``.
+        """Write a checkpoint of one process and delete those beyond ``keep``.
 
         Raises:
             CheckpointError: If it cannot be written (such as on a full disk); the older ones
                 stay valid.
         """
-        temporary = self.folder / f".{_PREFIX}{step}.tmp"
+        self.stage(step)
+        reason = self.write(step, part_of(state, 0, 1))
+        self.commit(step, [reason])
+
+    def stage(self, step: int) -> None:
+        """Make the empty folder that becomes a checkpoint.
+
+        Raises:
+            CheckpointError: If it cannot be made.
+        """
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            _write(temporary / _STATE, state)
-            _sync(temporary)
+            shutil.rmtree(self._staged(step), ignore_errors=True)
+            self._staged(step).mkdir(parents=True)
+        except OSError as error:
+            raise CheckpointError(self._failure(step, str(error))) from error
+
+    def write(self, step: int, part: Mapping[str, Any], rank: int = 0, size: int = 1) -> str | None:
+        """Write one process's part of a checkpoint; return why it failed, or None."""
+        content = {**part, _NUM_PARTS: size} if size > 1 and rank == 0 else dict(part)
+        try:
+            _write(self._staged(step) / _part_name(rank), content)
+        except (OSError, RuntimeError) as error:
+            return str(error)
+        return None
+
+    def commit(self, step: int, reasons: Sequence[str | None]) -> None:
+        """Make a checkpoint valid when all its parts are on the disk, and delete old ones.
+
+        Raises:
+            CheckpointError: If a part failed for one of the reasons, or the folder cannot be
+                renamed.
+        """
+        try:
+            for reason in reasons:
+                if reason is not None:
+                    raise OSError(reason)
+            _sync(self._staged(step))
             shutil.rmtree(self.path(step), ignore_errors=True)
-            temporary.rename(self.path(step))
+            self._staged(step).rename(self.path(step))
             _sync(self.folder)
             with atomic_path(self.folder / "last") as pointer:
                 pointer.write_text(self.path(step).name + "\n", "utf-8")
-        except (OSError, RuntimeError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise CheckpointError(self._failure(step, error)) from error
+        except OSError as error:
+            shutil.rmtree(self._staged(step), ignore_errors=True)
+            raise CheckpointError(self._failure(step, str(error))) from error
         for old in self.steps()[: -self.keep]:
             shutil.rmtree(self.path(old))
 
@@ -106,7 +148,9 @@ class Checkpoints:
             return None
         path = self.path(steps[-1])
         try:
-            state: dict[str, Any] = torch.load(path / _STATE, map_location="cpu", weights_only=True)
+            first = _read(path / _part_name(0))
+            others = range(1, first.pop(_NUM_PARTS, 1))
+            state = join([first, *(_read(path / _part_name(rank)) for rank in others)])
         except Exception as error:
             raise CheckpointError(
                 f"{path} cannot be read ({error}): delete that folder to go on from the "
@@ -114,13 +158,26 @@ class Checkpoints:
             ) from error
         return state
 
-    def _failure(self, step: int, error: Exception) -> str:
+    def _staged(self, step: int) -> Path:
+        return self.folder / f".{_PREFIX}{step}.tmp"
+
+    def _failure(self, step: int, reason: str) -> str:
         steps = self.steps()
         kept = f"that of step {steps[-1]} is still valid" if steps else "there is none before it"
         return (
-            f"the checkpoint of step {step} was not written ({error}); {kept}. Free space in "
+            f"the checkpoint of step {step} was not written ({reason}); {kept}. Free space in "
             f"{self.folder} and run the same command to go on."
         )
+
+
+def _part_name(rank: int) -> str:
+    """Return the file of a process: the first one's makes a folder a checkpoint."""
+    return _STATE if rank == 0 else f"state-{rank}.pt"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:

@@ -3,32 +3,40 @@
 Gradient caching (Gao et al., 2021): all features of the batch are computed in chunks without
 their activations, the loss gives the gradient of every feature, and a second pass repeats each
 chunk with its activations and sends those gradients on. The drop path and every other random
-draw depend on (seed, step, chunk) alone, so both passes see the same model.
+draw depend on (seed, step, chunk) alone, so both passes see the same model. With several processes
+each has chunks of its own, and the loss is that of all of them.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.tokens import Tokens
+from dinotxt.training.acceleration import autocast
 from dinotxt.training.batches import Batch
-from dinotxt.training.config import DataConfig
+from dinotxt.training.config import TrainConfig
+from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
+from dinotxt.training.parallel import accumulating
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A part of a step's batch on the device; ``vision`` is tokens where the backbone rests."""
+    """A part of a step's batch on the device; ``vision`` is tokens where the backbone rests.
+
+    ``start`` counts the pairs of this process before it.
+    """
 
     vision: Tensor | Tokens
     batch: Batch
     draw: SubsetDraw
+    start: int
     seed: int
 
 
@@ -37,26 +45,27 @@ class TrainingStep:
 
     Args:
         model: The model, in training mode.
+        towers: Its trained towers, as the processes share them.
         objective: The loss.
-        data: How captions and tokens are used.
-        seed: The seed of the run.
-        device: Where the model is.
+        config: The run's configuration.
+        world: The processes and the device of this one.
     """
 
     def __init__(
         self,
         model: DinoTxt,
+        towers: nn.Module,
         objective: Objective,
-        data: DataConfig,
-        *,
-        seed: int,
-        device: torch.device,
+        config: TrainConfig,
+        world: World,
     ) -> None:
         self.model = model
+        self.towers = towers
         self.objective = objective
-        self.data = data
-        self.seed = seed
-        self.device = device
+        self.captions = config.data.captions
+        self.compute = config.compute
+        self.seed = config.seed
+        self.world = world
 
     def __call__(self, step: int, batches: Sequence[Batch]) -> Tensor:
         """Return the loss of a step (from 0) whose pairs come in one or more micro-batches."""
@@ -74,53 +83,53 @@ class TrainingStep:
         image_grads = torch.split(image.grad, [len(part) for part in images])
         text_grads = torch.split(text.grad, [len(part) for part in texts])
         for chunk, *gradients in zip(chunks, image_grads, text_grads, strict=True):
-            pairs = zip(self._features(chunk), gradients, strict=True)
-            # With frozen towers and no head, an output may have nothing behind it to train.
-            live = [(output, grad) for output, grad in pairs if output.requires_grad]
-            torch.autograd.backward([output for output, _ in live], [grad for _, grad in live])
+            with nullcontext() if chunk is chunks[-1] else accumulating(self.towers):
+                pairs = zip(self._features(chunk), gradients, strict=True)
+                # With frozen towers and no head, an output may have nothing behind it to train.
+                live = [(output, grad) for output, grad in pairs if output.requires_grad]
+                torch.autograd.backward([output for output, _ in live], [grad for _, grad in live])
         return loss
 
     def _backward(self, image: Tensor, text: Tensor, chunks: Sequence[_Chunk]) -> Tensor:
         owners = None
-        if self.data.captions == "all":
-            parts = [c.batch.owners + c.draw.start for c in chunks if c.batch.owners is not None]
+        if self.captions == "all":
+            parts = [c.batch.owners + c.start for c in chunks if c.batch.owners is not None]
             owners = torch.cat(parts)
         loss: Tensor = self.objective(image, text, self.model.logit_scale, owners)
-        torch.autograd.backward(loss)
+        # The averages over the processes undo the factor.
+        torch.autograd.backward(loss, torch.full_like(loss, self.world.size))
         return loss.detach()
 
     def _chunks(self, step: int, batches: Sequence[Batch]) -> list[_Chunk]:
-        total = sum(len(batch) for batch in batches)
+        counts = self.world.counts(sum(len(batch) for batch in batches))
+        before = sum(counts[: self.world.rank])
+        first = self.world.rank * len(batches)
         chunks, start = [], 0
         for number, batch in enumerate(batches):
-            moved = batch.to(self.device)
+            moved = batch.to(self.world.device)
             vision = moved.vision
             if isinstance(vision, Tensor) and self.model.backbone.config.frozen:
-                vision = self.model.backbone(vision)
+                with autocast(self.compute, self.world.device):
+                    vision = self.model.backbone(vision)
             draw = SubsetDraw(
-                seed=self.seed, step=step, global_batch=total, start=start, size=len(batch)
+                seed=self.seed,
+                step=step,
+                global_batch=sum(counts),
+                start=before + start,
+                size=len(batch),
             )
-            chunks.append(_Chunk(vision, moved, draw, _seed(self.seed, step, number)))
+            chunks.append(
+                _Chunk(vision, moved, draw, start, _seed(self.seed, step, first + number))
+            )
             start += len(batch)
         return chunks
 
     def _features(self, chunk: _Chunk) -> tuple[Tensor, Tensor]:
         """Return image features ``[b, E]`` and text features, not normalised."""
         torch.manual_seed(chunk.seed)
-        vision, batch = chunk.vision, chunk.batch
-        tokens: Tokens = self.model.backbone(vision) if isinstance(vision, Tensor) else vision
-        image = self.model.encode_tokens(tokens, draw=chunk.draw)
-        text = self.model.encode_text(batch.token_ids, batch.lengths)
-        if self.data.captions == "averaged" and batch.owners is not None:
-            text = average_captions(text, batch.owners, len(batch))
+        with autocast(self.compute, self.world.device):
+            image, text = self.towers(chunk.vision, chunk.batch, chunk.draw)
         return image, text
-
-
-def average_captions(text_features: Tensor, owners: Tensor, num_pictures: int) -> Tensor:
-    """Normalise the features of captions, ``[T, E]``, and average those of each picture."""
-    units = F.normalize(text_features, dim=-1)
-    sums = units.new_zeros(num_pictures, units.shape[1]).index_add(0, owners, units)
-    return sums / owners.bincount(minlength=num_pictures).unsqueeze(1)
 
 
 def _seed(*parts: int) -> int:

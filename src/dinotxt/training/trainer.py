@@ -1,12 +1,14 @@
 """The trainer: the public face of a run."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
 from dinotxt.inference.torch_towers import find_device
 from dinotxt.results.skip import Skip
 from dinotxt.training.config import TrainConfig
+from dinotxt.training.distributed import joined
 from dinotxt.training.log import MetricsLog, Reporter, TensorBoardLog
 from dinotxt.training.loop import Evaluate, Loop
 from dinotxt.training.quarantine import Quarantine
@@ -39,6 +41,8 @@ class Trainer:
     ) -> Run:
         """Train to the last step, or go on where an earlier call ended.
 
+        Under ``torchrun`` every process calls this; the first one writes and reports.
+
         Args:
             reporters: Hear of steps and metrics, besides ``metrics.jsonl`` and TensorBoard.
             on_skip: Hears of pairs that cannot be used; ``skipped.jsonl`` lists them as well.
@@ -47,19 +51,26 @@ class Trainer:
             ConfigError: If the output folder holds a run of another configuration.
             DataError: If the data cannot be used or are not those the run began with.
             CheckpointError: If a checkpoint cannot be written or read.
+            BackendError: If another process of the run is gone.
             DinotxtError: If the loss is not finite, or a signal stopped the run.
         """
         output = self.config.output
-        claim(output, self.config)
-        logs: list[Reporter] = [MetricsLog(output / "metrics.jsonl")]
-        if TensorBoardLog.available():
-            logs.append(TensorBoardLog(output / "tensorboard"))
-        with torch.random.fork_rng():
+        with joined(self.device) as world, torch.random.fork_rng():
+            is_first = world.is_first
+            quarantine = Quarantine(output / "skipped.jsonl", on_skip, is_silent=not is_first)
+            world.first(lambda: claim(output, self.config))
             loop = Loop(
                 self.config,
-                device=self.device,
+                world=world,
                 evaluate=self.evaluate,
-                reporters=[*logs, *reporters],
-                quarantine=Quarantine(output / "skipped.jsonl", on_skip),
+                reporters=[*_logs(output), *reporters] if is_first else [],
+                quarantine=quarantine,
             )
             return loop.run()
+
+
+def _logs(output: Path) -> list[Reporter]:
+    logs: list[Reporter] = [MetricsLog(output / "metrics.jsonl")]
+    if TensorBoardLog.available():
+        logs.append(TensorBoardLog(output / "tensorboard"))
+    return logs

@@ -1,6 +1,8 @@
 """Retrieval on the validation pairs, in the loop."""
 
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,8 +17,10 @@ from dinotxt.models.tokens import Tokens
 from dinotxt.results.skip import Skip
 from dinotxt.training.batches import VisionSource
 from dinotxt.training.captions import CaptionTable
+from dinotxt.training.distributed import World
 from dinotxt.training.vision import as_pooled, move, pooled_kind
 
+Part = TypeVar("Part")
 _PICTURES = 64
 _CAPTIONS = 512
 
@@ -31,7 +35,7 @@ class Validation:
         vision: The pictures or cached tokens of the validation pairs.
         num_pairs: How many there are.
         captions: Their captions.
-        device: Where the model is.
+        world: The processes, each of which does a part, and the device of this one.
         num_workers: Processes that decode pictures.
         on_skip: Hears of pictures that cannot be read.
     """
@@ -42,16 +46,18 @@ class Validation:
         captions: CaptionTable,
         *,
         num_pairs: int,
-        device: torch.device,
+        world: World,
         num_workers: int = 0,
         on_skip: Callable[[Skip], None] | None = None,
     ) -> None:
         self.vision = vision
         self.captions = captions
         self.num_pairs = num_pairs
-        self.device = device
+        self.world = world
+        self.device = world.device
         self.num_workers = num_workers
         self.on_skip = on_skip
+        self._mine = slice(world.rank, None, world.size)
         self._kept: list[tuple[Tokens, NDArray[np.int64]]] = []
 
     @torch.no_grad()
@@ -59,18 +65,24 @@ class Validation:
         """Return recall at 1, 5 and 10 in both directions; the model stays in its mode."""
         training = model.training
         model.eval()
-        images, pairs = zip(*self._image_features(model), strict=True)
+        images, pairs = zip(*self._join(list(self._image_features(model))), strict=True)
         captions, owners = self.captions.of(np.concatenate(pairs))
-        texts = [self._text_features(model, part) for part in _parts(captions)]
+        own_texts = [self._text_features(model, part) for part in _parts(captions)[self._mine]]
+        texts = self._join(own_texts)
         model.train(training)
         ranks = retrieval_ranks(_unit(torch.cat(images)), _unit(torch.cat(texts)), owners)
         return ranks.metrics()
+
+    def _join(self, own: list[Part]) -> list[Part]:
+        """Return the parts of all processes in the order that one alone has."""
+        rows = zip_longest(*self.world.gather(own))
+        return [part for row in rows for part in row if part is not None]
 
     def _image_features(self, model: DinoTxt) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
         if not model.backbone.config.frozen:
             for vision, pairs in self._read():
                 tokens = self._tokens(model, vision)
-                yield model.encode_tokens(tokens), pairs
+                yield model.encode_tokens(tokens).cpu(), pairs
             return
         if not self._kept:
             kind = pooled_kind(model.vision_head.config)
@@ -78,7 +90,7 @@ class Validation:
                 tokens = as_pooled(self._tokens(model, vision), kind)
                 self._kept.append((move(tokens, torch.device("cpu"), torch.float16), pairs))
         for tokens, pairs in self._kept:
-            yield model.encode_tokens(move(tokens, self.device, torch.float32)), pairs
+            yield model.encode_tokens(move(tokens, self.device, torch.float32)).cpu(), pairs
 
     def _tokens(self, model: DinoTxt, vision: Tensor | Tokens) -> Tokens:
         if isinstance(vision, Tokens):
@@ -88,21 +100,23 @@ class Validation:
 
     def _read(self) -> Iterator[tuple[Tensor | Tokens, NDArray[np.int64]]]:
         chunks = _Chunks(self.vision, self.num_pairs)
+        lost: list[Skip] = []
         for vision, pairs, skipped in DataLoader(
             chunks,
             batch_size=None,
-            sampler=range(len(chunks)),
+            sampler=range(len(chunks))[self._mine],
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
         ):
-            for skip in skipped:
-                if self.on_skip is not None:
-                    self.on_skip(skip)
+            lost += skipped
             yield vision, pairs
+        for skip in self.world.collect(lost):
+            if self.on_skip is not None:
+                self.on_skip(skip)
 
     def _text_features(self, model: DinoTxt, captions: NDArray[np.int64]) -> Tensor:
         ids, lengths = (torch.from_numpy(part) for part in self.captions.gather(captions))
-        return model.encode_text(ids.to(self.device), lengths.to(self.device))
+        return model.encode_text(ids.to(self.device), lengths.to(self.device)).cpu()
 
 
 class _Chunks(torch.utils.data.Dataset[object]):

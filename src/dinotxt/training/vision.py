@@ -130,7 +130,8 @@ def pooled_kind(head: VisionHeadConfig) -> Pooled | None:
     Without blocks and layer norm every token is mapped alone and linearly, so the average of the
     patches may be taken before the head; the maximum only where nothing maps them.
     """
-    if head.num_blocks or (head.input_norm == "layer" and head.pooling != "cls"):
+    is_mapped = head.input_norm == "layer" and head.pooling != "cls"
+    if head.num_blocks or is_mapped or head.patch_dropout:
         return None
     if head.pooling.endswith("max"):
         return "max" if head.dim is None else None

@@ -62,4 +62,16 @@ def test_the_branch_runs_on_the_subset_alone_and_its_output_is_scaled() -> None:
 
 def test_an_empty_subset_leaves_the_tokens_as_they_are() -> None:
     tokens = torch.randn(2, 3, 2)
-    assert add_on_subset(tokens, torch.zeros_like, torch.LongTensor([]), 2.0) is tokens
+    kept = add_on_subset(tokens, torch.ones_like, torch.LongTensor([]), 2.0)
+    assert torch.equal(kept, tokens)
+
+
+@pytest.mark.parametrize(("num_patches", "rate"), [(16, 0.5), (9, 0.3), (1, 0.9)])
+def test_a_part_of_a_batch_drops_the_patches_that_the_whole_drops(
+    num_patches: int, rate: float
+) -> None:
+    kept = draw(0, 10).kept_patches(num_patches, rate)
+    assert kept.shape == (10, max(int((1 - rate) * num_patches), 1))
+    assert torch.equal(draw(4, 3).kept_patches(num_patches, rate), kept[4:7])
+    assert (kept.diff(dim=1) > 0).all()
+    assert num_patches == 1 or len(kept.unique(dim=0)) > 1

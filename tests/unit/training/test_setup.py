@@ -12,6 +12,7 @@ from dinotxt.models.backbone import Backbone
 from dinotxt.models.config import BackboneConfig
 from dinotxt.results.skip import Skip
 from dinotxt.training.config import DataConfig, TrainConfig
+from dinotxt.training.distributed import World
 from dinotxt.training.setup import RunBuilder, RunData, transform_config
 
 TINY = {"embed_dim": 16, "depth": 1, "num_heads": 1, "img_size": 32}
@@ -20,9 +21,9 @@ TINY = {"embed_dim": 16, "depth": 1, "num_heads": 1, "img_size": 32}
 def build(config: TrainConfig, heard: list[Skip]) -> RunData:
     model = build_model(config.model)
     transform = Transform(transform_config(config.data, model.backbone))
-    device = torch.device("cpu")
+    world = World(torch.device("cpu"))
     builder = RunBuilder(
-        config, model, build_tokenizer(config.model), transform, device=device, on_skip=heard.append
+        config, model, build_tokenizer(config.model), transform, world=world, on_skip=heard.append
     )
     return builder.build()
 

@@ -7,18 +7,20 @@ from torch import Tensor
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.batches import Batch
 from dinotxt.training.config import ClipLossConfig, TrainConfig
+from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
-from dinotxt.training.step import TrainingStep, average_captions
+from dinotxt.training.step import TrainingStep
+from dinotxt.training.towers import TrainedTowers, average_captions
 
 Make = Callable[..., TrainConfig]
-CPU = torch.device("cpu")
 
 
 def build(config: TrainConfig) -> tuple[DinoTxt, TrainingStep]:
     torch.manual_seed(0)
     model = DinoTxt.from_config(config.model).double().train()
     objective = Objective(ClipLossConfig())
-    return model, TrainingStep(model, objective, config.data, seed=5, device=CPU)
+    towers = TrainedTowers(model, captions=config.data.captions)
+    return model, TrainingStep(model, towers, objective, config, World(torch.device("cpu")))
 
 
 def batch(*, every: bool = False) -> Batch:

@@ -10,6 +10,7 @@ from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.captions import CaptionTable
 from dinotxt.training.config import TrainConfig
+from dinotxt.training.distributed import World
 from dinotxt.training.validation import Validation
 
 
@@ -42,7 +43,7 @@ def test_recalls_are_those_of_the_features_and_frozen_tokens_are_kept(
         vision,
         CaptionTable(captions, Tokenizer.clip(), seed=0),
         num_pairs=6,
-        device=torch.device("cpu"),
+        world=World(torch.device("cpu")),
         on_skip=heard.append,
     )
     first = validation(model)
