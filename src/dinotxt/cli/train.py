@@ -1,5 +1,6 @@
 """``dinotxt train``: train a model on pairs of picture and caption, or go on with a run."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -43,10 +44,12 @@ def train(
     """Train a model; the same command goes on with a run that was stopped or killed.
 
     The run folder (`output`) holds the model, metrics.jsonl and resumable checkpoints.
+    Over several processes: torchrun --nproc-per-node N -m dinotxt train ...
     """
     flags = {"batch_size": batch_size, "data.num_workers": num_workers, "data.size": size}
     changes = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    with session("train", json_path, quiet) as current:
+    is_first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, one reports
+    with session("train", json_path if is_first else None, quiet or not is_first) as current:
         from dinotxt.config import dump_yaml
         from dinotxt.training.config import TrainConfig
 
@@ -56,7 +59,7 @@ def train(
             return
         from dinotxt.training.trainer import Trainer
 
-        bar = TrainingBar(quiet=quiet)
+        bar = TrainingBar(quiet=quiet or not is_first)
         trainer = Trainer(config, device=device)
         run = trainer.fit(reporters=[bar], on_skip=current.skip)
         _finish(current, run)
@@ -119,4 +122,9 @@ def _finish(current: Session, run: "Run") -> None:
         name: {"step": one.step, "path": str(one.path), "metrics": dict(one.metrics)}
         for name, one in (("best", run.best), ("last", run.last))
     }
-    current.finish({"run": str(run.path), "steps": run.steps, **snapshots})
+    try:
+        current.finish({"run": str(run.path), "steps": run.steps, **snapshots})
+    except typer.Exit:
+        # torchrun takes any other code than 0 for a failure: skips are in the JSON and the run.
+        if "WORLD_SIZE" not in os.environ:
+            raise
