@@ -35,12 +35,14 @@ def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> n
     # Searching for unused parameters keeps the buckets as they are. DDP would otherwise lay them
     # out anew after the first step, and a resumed run would round in another order.
     warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
-    return DistributedDataParallel(
-        towers,
-        broadcast_buffers=False,
-        find_unused_parameters=True,
-        gradient_as_bucket_view=True,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer releases rename broadcast_buffers
+        return DistributedDataParallel(
+            towers,
+            broadcast_buffers=False,
+            find_unused_parameters=True,
+            gradient_as_bucket_view=True,
+        )
 
 
 def accumulating(towers: nn.Module) -> AbstractContextManager[None]:
