@@ -5,9 +5,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dinotxt.checkpoints.catalogue import MODELS, NamedModel
 from dinotxt.checkpoints.format import read_folder
 from dinotxt.checkpoints.hub import cached_path
-from dinotxt.checkpoints.registry import MODELS, NamedModel, find_folder
+from dinotxt.checkpoints.registry import find_folder
 from dinotxt.checkpoints.sources import WHEELS
 from dinotxt.errors import CheckpointError
 

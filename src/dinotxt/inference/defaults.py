@@ -1,12 +1,14 @@
 """What a model is best used with, where the user says nothing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from dinotxt.errors import CheckpointError
+from dinotxt.text import prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,8 @@ class InferenceDefaults:
             becomes a smaller input instead of a blur; None: always to the full size. Only for
             backbones that take inputs of any size.
         templates: Prompt templates of labels.
+        template_sets: Sets of templates that come with the model, by name; they go before those
+            of the same name that ``text.prompt`` knows.
         mode: How a picture is looked at for segmentation.
         short_side: Short side of a picture that is segmented; None: the model's size for a whole
             picture, the window's side for windows.
@@ -31,10 +35,22 @@ class InferenceDefaults:
     size: int | None = None
     max_enlarge: float | None = None
     templates: str = "openai-80"
+    template_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mode: Literal["whole", "window"] = "whole"
     short_side: int | None = None
     window: int = 448
     stride: int = 224
+
+    def find_templates(self, source: str | Path | Sequence[str] | None) -> tuple[str, ...]:
+        """Return prompt templates: as ``prompt.templates``; None takes the model's own.
+
+        Raises:
+            ConfigError: If a template has no ``{}`` or a name is not known.
+        """
+        chosen = self.templates if source is None else source
+        if isinstance(chosen, str) and chosen in self.template_sets:
+            return self.template_sets[chosen]
+        return prompt.templates(chosen)
 
 
 def read_defaults(saved: Mapping[str, Any]) -> InferenceDefaults:

@@ -1,7 +1,6 @@
 """The encoder: pictures and texts in, arrays in one shared space out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ from dinotxt.data.image import ImageSource, source_name
 from dinotxt.data.transform import Picture, Transform
 from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import EncodedImages, OnSkip, listed, pixel_batches
-from dinotxt.inference.defaults import InferenceDefaults, read_defaults
-from dinotxt.inference.geometry import fit_whole
+from dinotxt.inference.defaults import InferenceDefaults
+from dinotxt.inference.geometry import whole_input
 from dinotxt.inference.prompt_cache import cache_key, read_embeddings, write_embeddings
 from dinotxt.inference.towers import DenseTowers, Towers
 from dinotxt.models.config import Embedding, TextHalf
@@ -164,7 +163,7 @@ class Encoder:
     def whole_pixels(self, picture: Picture, size: int | None = None) -> Features:
         """Return the model's input ``[C, H, W]`` for a whole picture, short side ``size``."""
         short = size or self.defaults.short_side or self.transform.config.size
-        target = fit_whole(picture, short, self.towers.patch_size)
+        target = whole_input(self.towers, picture, short)
         return self.transform.normalize(self.transform.resize(picture, target))
 
     def encode_text(
@@ -208,8 +207,7 @@ class Encoder:
             ConfigError: If there are no labels, one is empty, or the templates are unknown.
         """
         check_labels(labels)
-        chosen = self.defaults.templates if templates is None else templates
-        patterns = prompt.templates(chosen)
+        patterns = self.defaults.find_templates(templates)
         key = cache_key(self.fingerprint, labels, patterns)
         kept = read_embeddings(key, (len(labels), self.embed_dim))
         if kept is not None:
@@ -255,7 +253,7 @@ def load(model: str | Path = "lite", *, device: str = "auto", size: int | None =
 
     Args:
         model: A named model (``lite``, ``dinov2-vitl14``, ...), ``openclip:NAME/PRETRAINED``, or
-            a run or export folder.
+            a run or export folder, or ``hf://OWNER/NAME``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         size: The side of the model's input in pixels (default: the model's own).
 
@@ -264,19 +262,9 @@ def load(model: str | Path = "lite", *, device: str = "auto", size: int | None =
         ConfigError: If the name is unknown.
         BackendError: If the device or an optional package is missing.
     """
-    from dinotxt.checkpoints.registry import resolve
-    from dinotxt.inference.torch_towers import TorchTowers, find_device
+    from dinotxt.inference.loading import open_model
 
-    find_device(device)
-    loaded = resolve(str(model))
-    towers = TorchTowers(loaded.model, device=device, fingerprint=loaded.fingerprint)
-    defaults = read_defaults(loaded.extra)
-    config = replace(
-        loaded.transform,
-        size=size or defaults.size or loaded.transform.size,
-        max_enlarge=defaults.max_enlarge,
-    )
-    return Encoder(towers, loaded.tokenizer, Transform(config), loaded.name, defaults)
+    return Encoder(*open_model(str(model), device=device, size=size))
 
 
 def unit(features: Features) -> Features:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dinotxt.data.transform import Picture, picture_size
+from dinotxt.inference.towers import SquareTowers, Towers
 
 LONGEST_SHARE = 2048 / 448  # the protocol of TCL caps the long side at 2048 for a short one of 448
 
@@ -38,6 +39,29 @@ def fit_whole(picture: Picture, short: int, multiple_of: int) -> tuple[int, int]
     """Return (width, height) as ``scaled_size``, rounded to the nearest multiples."""
     width, height = scaled_size(picture, short)
     return to_multiple(width, multiple_of), to_multiple(height, multiple_of)
+
+
+def whole_input(towers: Towers, picture: Picture, short: int) -> tuple[int, int]:
+    """Return the (width, height) of a whole picture as a model takes it.
+
+    The short side is near ``short`` and the aspect kept, or it is the square nearest to it where
+    the model takes squares alone.
+    """
+    if isinstance(towers, SquareTowers):
+        return _nearest_square(towers, short)
+    return fit_whole(picture, short, towers.patch_size)
+
+
+def window_input(towers: Towers, width: int, height: int) -> tuple[int, int]:
+    """Return the (width, height) nearest to a window's that a model takes."""
+    if isinstance(towers, SquareTowers):
+        return _nearest_square(towers, max(width, height))
+    return to_multiple(width, towers.patch_size), to_multiple(height, towers.patch_size)
+
+
+def _nearest_square(towers: SquareTowers, side: int) -> tuple[int, int]:
+    nearest = min(towers.sizes, key=lambda size: abs(size - side))
+    return nearest, nearest
 
 
 def to_multiple(side: int, multiple_of: int) -> int:

@@ -49,6 +49,15 @@ class Towers(Protocol):
 
 
 @runtime_checkable
+class SquareTowers(Protocol):
+    """Towers that take square pictures of some sizes alone, as exported ones do."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sides that an input may have, in pixels, ascending."""
+
+
+@runtime_checkable
 class DenseTowers(Protocol):
     """Towers that offer more than one embedding of a patch (paper, Table 8)."""
 

@@ -15,7 +15,7 @@ from dinotxt.inference.dense import (
     cosines,
 )
 from dinotxt.inference.encoder import Encoder, Features
-from dinotxt.inference.geometry import Window, scaled_size, to_multiple, windows
+from dinotxt.inference.geometry import Window, scaled_size, window_input, windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class SlidingWindow:
         width, height = scaled_size(picture, self.short_side or self.size)
         resized = encoder.transform.resize(picture, (width, height))
         places = windows(width, height, self.size, self.stride)
-        patch = encoder.towers.patch_size
-        across, down = (to_multiple(side, patch) for side in (places[0].width, places[0].height))
+        first = places[0]
+        across, down = window_input(encoder.towers, first.width, first.height)
         parts = []
         for start in range(0, len(places), batch_size):
             pixels = [

@@ -57,6 +57,10 @@ class PositionEmbedding:
         self.offset_rule = offset_rule
         self._cache: dict[tuple[object, ...], Tensor] = {}
 
+    def baked(self, grid: tuple[int, int]) -> "BakedPosition":
+        """Return the embedding of a single grid, (h, w), which is never resampled."""
+        return BakedPosition(self, grid)
+
     def __call__(self, patches: Tensor) -> Tensor:
         """Return the block input [B, prefix + h*w, D] for patch embeddings [B, h, w, D]."""
         vit = self.vit
@@ -93,3 +97,21 @@ class PositionEmbedding:
             trained = (side, side)
         resampled = resample(patches, trained, grid, offset_rule=self.offset_rule)
         return torch.cat([weight[:, :num_prefix], resampled], dim=1)
+
+
+class BakedPosition(PositionEmbedding):
+    """The position embedding of one grid, as a constant: for tracing.
+
+    Args:
+        original: Gives it once.
+        grid: Rows and columns, (h, w).
+    """
+
+    def __init__(self, original: PositionEmbedding, grid: tuple[int, int]) -> None:
+        super().__init__(original.vit, offset_rule=original.offset_rule)
+        self._position = original.at(grid).detach()
+
+    def at(self, grid: tuple[int, int]) -> Tensor:
+        """Return the embedding of the one grid."""
+        del grid
+        return self._position

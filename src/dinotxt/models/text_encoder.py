@@ -22,9 +22,10 @@ class CausalAttention(nn.Module):
 
     def forward(self, row: Tensor, texts: PackedTexts) -> Tensor:
         """Map a packed row [T, W] to a row [T, W]."""
-        return self.proj(texts.apply(self._attend, self.qkv(row)))  # type: ignore[no-any-return]
+        return self.proj(texts.apply(self.attend, self.qkv(row)))  # type: ignore[no-any-return]
 
-    def _attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Map queries, keys and values [B, L, 3W] of texts of one length to [B, L, W]."""
         parts = torch.unflatten(qkv, -1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = parts.unbind(0)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)

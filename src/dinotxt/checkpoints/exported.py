@@ -1,0 +1,128 @@
+"""The folder of an exported model: ONNX files, tokenizer and configuration. No torch here.
+
+``config.json`` is written last and names every file with its hash, so a folder is whole or none.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from dinotxt.data.transform import TransformConfig
+from dinotxt.errors import CheckpointError, DataError
+from dinotxt.files import read_json, sha256_file, write_json
+
+KIND = "dinotxt-onnx"
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+_STRICT = {"extra": "forbid"}
+
+Precision = Literal["fp32", "int8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedFile:
+    """A file of the folder.
+
+    Attributes:
+        file: Its name.
+        sha256: Its hash.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """What ``config.json`` of an exported model says.
+
+    Attributes:
+        kind: Always ``dinotxt-onnx``.
+        version: Of this layout.
+        name: What the model was called.
+        precision: ``fp32``, or ``int8``: weights in eight bits a channel, activations quantised
+            as they come.
+        fingerprint: Changes whenever features would; ``fp32`` keeps that of the model.
+        embed_dim: The width E of image and text features.
+        patch_dim: The width Dp of patch features.
+        patch_size: Pixels along a side of a patch.
+        in_channels: Channels of a picture.
+        dense_start: Where the part of a text feature begins that patches compare with; None: they
+            cannot be compared.
+        logit_scale: What cosines are multiplied by before the softmax.
+        images: The image tower by the side of its square input.
+        text: The text tower.
+        tokenizer: Of the text tower.
+        context_length: The most tokens of a text.
+        transform: Of the image tower.
+        inference: The model's own settings, as ``InferenceDefaults`` has them.
+        versions: Of the programs that made it.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    kind: Literal["dinotxt-onnx"] = "dinotxt-onnx"
+    version: Literal[1] = 1
+    name: str
+    precision: Precision
+    fingerprint: str
+    embed_dim: int
+    patch_dim: int
+    patch_size: int
+    in_channels: int
+    dense_start: int | None
+    logit_scale: float
+    images: dict[int, ExportedFile]
+    text: ExportedFile
+    tokenizer: ExportedFile
+    context_length: int
+    transform: TransformConfig
+    inference: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def describe_file(path: Path) -> ExportedFile:
+    """Return the entry of a file that was written."""
+    return ExportedFile(file=path.name, sha256=sha256_file(path))
+
+
+def write_export(folder: Path, config: ExportConfig) -> None:
+    """Write ``config.json``, after all the files that it names."""
+    write_json(folder / CONFIG, asdict(config))
+
+
+def is_export(folder: str | Path) -> bool:
+    """Tell if a folder holds an exported model, whole or damaged."""
+    path = Path(folder).expanduser() / CONFIG
+    try:
+        content = read_json(path) if path.is_file() else None
+    except DataError:
+        return False
+    return isinstance(content, dict) and content.get("kind") == KIND
+
+
+def read_export(folder: str | Path) -> ExportConfig:
+    """Read ``config.json`` and check every file that it names.
+
+    Raises:
+        CheckpointError: If the folder is no export, or a file is missing or torn.
+    """
+    folder = Path(folder).expanduser()
+    if not is_export(folder):
+        message = f"{folder} is no exported model: make one with `dinotxt export --out {folder}`."
+        raise CheckpointError(message)
+    try:
+        content = read_json(folder / CONFIG)
+        config = TypeAdapter(ExportConfig).validate_python(content)
+    except ValidationError as error:
+        message = f"{folder / CONFIG} is damaged or of another version: {error}"
+        raise CheckpointError(f"{message}. Export the model again.") from None
+    for record in (*config.images.values(), config.text, config.tokenizer):
+        path = folder / Path(record.file).name
+        if not path.is_file() or sha256_file(path) != record.sha256:
+            message = f"{path} is missing, torn or of another export: copy the whole folder again."
+            raise CheckpointError(message)
+    return config

@@ -1,0 +1,113 @@
+"""The towers as modules that can be traced: tensors in, tensors out, one size of pictures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.position import PositionEmbedding
+from dinotxt.models.pretrained_text import PretrainedTextEncoder
+from dinotxt.models.text_encoder import TextBlock, TextEncoder
+
+
+class ImageTower(nn.Module):
+    """Image features and patch features of one pass.
+
+    Args:
+        model: Both towers.
+    """
+
+    def __init__(self, model: DinoTxt) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``[B, E]`` and ``[B, h, w, Dp]`` for normalised pictures ``[B, C, H, W]``."""
+        head = self.model.vision_head
+        tokens = head(self.model.backbone(pixels))
+        if head.config.pooling == "cls":
+            return head.pool(tokens), self.model.encode_patches(pixels)
+        return head.pool(tokens), tokens.patch_map()
+
+
+class TransformerText(nn.Module):
+    """Our causal text transformer on padded batches.
+
+    Padding stands behind the end token, so the causal mask keeps it out of sight.
+
+    Args:
+        encoder: The text encoder.
+    """
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return text features ``[B, E]`` of padded ids ``[B, L]`` with their lengths ``[B]``."""
+        encoder = self.encoder
+        width = token_ids.shape[1]
+        row = encoder.token_embedding(token_ids) + encoder.positional_embedding[:width]
+        for block in encoder.blocks:
+            assert isinstance(block, TextBlock)
+            attention = block.attention
+            mixed = attention.attend(attention.qkv(block.attention_norm(row)))
+            row = row + attention.proj(mixed)
+            row = row + block.feed_forward(block.ffn_norm(row))
+        place = (lengths - 1).view(-1, 1, 1).expand(-1, 1, row.shape[-1])
+        last = row.gather(1, place).squeeze(1)
+        return encoder.projection(encoder.ln_final(last))  # type: ignore[no-any-return]
+
+
+class PretrainedText(nn.Module):
+    """A Hugging Face text encoder on padded batches; padding is masked.
+
+    Args:
+        encoder: The text encoder.
+    """
+
+    def __init__(self, encoder: PretrainedTextEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return text features ``[B, E]`` of padded ids ``[B, L]`` with their lengths ``[B]``."""
+        places = torch.arange(token_ids.shape[1], device=token_ids.device)
+        real = places.unsqueeze(0) < lengths.unsqueeze(1)
+        seen = real[:, None, None, :].expand(-1, 1, token_ids.shape[1], -1)
+        model = self.encoder.encoder
+        tokens = model(input_ids=token_ids, attention_mask=seen).last_hidden_state
+        if self.encoder.config.pooling == "cls":
+            return self.encoder.projection(tokens[:, 0])  # type: ignore[no-any-return]
+        weights = real.unsqueeze(-1).to(tokens.dtype)
+        pooled = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
+        return self.encoder.projection(pooled)  # type: ignore[no-any-return]
+
+
+def text_tower(model: DinoTxt) -> nn.Module:
+    """Return the text tower of a model as a module that can be traced."""
+    if isinstance(model.text_encoder, PretrainedTextEncoder):
+        return PretrainedText(model.text_encoder)
+    return TransformerText(model.text_encoder)
+
+
+@contextmanager
+def baked_positions(model: DinoTxt, side: int) -> Iterator[None]:
+    """Give a vision transformer the position embedding of one size, so none is resampled.
+
+    Other backbones are left as they are.
+    """
+    vit: Any = model.backbone.module
+    original = getattr(vit, "_pos_embed", None)
+    if not isinstance(original, PositionEmbedding):
+        yield
+        return
+    grid = side // model.backbone.patch_size
+    object.__setattr__(vit, "_pos_embed", original.baked((grid, grid)))
+    try:
+        yield
+    finally:
+        object.__setattr__(vit, "_pos_embed", original)

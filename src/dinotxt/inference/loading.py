@@ -1,0 +1,78 @@
+"""From a model's name or folder to what an encoder is made of; exports load without torch."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from dinotxt.checkpoints.catalogue import MODELS
+from dinotxt.checkpoints.exported import is_export, read_export
+from dinotxt.checkpoints.snapshot import is_hub_name, snapshot
+from dinotxt.data.transform import Transform
+from dinotxt.errors import BackendError, ConfigError
+from dinotxt.inference.defaults import InferenceDefaults, read_defaults
+from dinotxt.inference.onnx_towers import OnnxTowers
+from dinotxt.inference.towers import Towers
+from dinotxt.text.tokenizer import Tokenizer
+
+
+class Parts(NamedTuple):
+    """What an encoder is made of; see there."""
+
+    towers: Towers
+    tokenizer: Tokenizer
+    transform: Transform
+    name: str
+    defaults: InferenceDefaults
+
+
+def open_model(name: str, *, device: str, size: int | None) -> Parts:
+    """Load a model; see ``dinotxt.load``.
+
+    Raises:
+        CheckpointError: If the weights are missing or damaged.
+        ConfigError: If the name is unknown, or an exported model does not take the size.
+        BackendError: If the device or a package is missing.
+    """
+    place = str(snapshot(name)) if is_hub_name(name) else name
+    if place not in MODELS and is_export(place):
+        return _open_export(Path(place).expanduser(), device, size)._replace(name=name)
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError:
+        message = f"{name} needs torch: run `pip install torch torchvision`, or give a folder that"
+        raise BackendError(f"{message} `dinotxt export` wrote.") from None
+    return _open_torch(place, device, size)._replace(name=name)
+
+
+def _open_export(folder: Path, device: str, size: int | None) -> Parts:
+    config = read_export(folder)
+    if size is not None and size not in config.images:
+        sizes = ", ".join(str(known) for known in sorted(config.images))
+        message = f"{folder} takes pictures of {sizes} pixels, not {size}"
+        raise ConfigError(f"{message}: export that size, too.")
+    defaults = read_defaults({"inference": config.inference})
+    wanted = size or defaults.size or config.transform.size
+    nearest = min(config.images, key=lambda known: abs(known - wanted))
+    return Parts(
+        OnnxTowers(folder, config, device=device),
+        Tokenizer.from_file(folder / config.tokenizer.file, config.context_length),
+        Transform(replace(config.transform, size=nearest, max_enlarge=None)),
+        folder.name,
+        defaults,
+    )
+
+
+def _open_torch(name: str, device: str, size: int | None) -> Parts:
+    from dinotxt.checkpoints.registry import resolve
+    from dinotxt.inference.torch_towers import TorchTowers, find_device
+
+    find_device(device)
+    loaded = resolve(name)
+    defaults = read_defaults(loaded.extra)
+    config = replace(
+        loaded.transform,
+        size=size or defaults.size or loaded.transform.size,
+        max_enlarge=defaults.max_enlarge,
+    )
+    towers = TorchTowers(loaded.model, device=device, fingerprint=loaded.fingerprint)
+    return Parts(towers, loaded.tokenizer, Transform(config), loaded.name, defaults)
