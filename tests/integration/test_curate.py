@@ -107,7 +107,8 @@ def test_a_manifest_holds_the_kept_pairs(settings: dict[str, Any], tmp_path: Pat
         path = tmp_path / f"kept.{suffix}"
         assert _run(settings, "draw", "--manifest", str(path))[0] == 0
         assert path.stat().st_size > 0
-    assert _run(settings, "draw", "--manifest", str(tmp_path / "kept.xlsx"))[0] == 1
+    assert _run(settings, "draw", "--manifest", str(tmp_path / "kept.xlsx"), "--epoch", "9")[0] == 1
+    assert not (Path(settings["output"]) / "draws" / "epoch-9.npy").exists()
 
 
 def test_the_report_names_every_step_and_shows_pictures(settings: dict[str, Any]) -> None:
@@ -120,7 +121,10 @@ def test_the_report_names_every_step_and_shows_pictures(settings: dict[str, Any]
     assert report["draw"]["kept"] == result["kept"]
     assert -1 <= report["joint"]["correlation"] <= 1
     assert {"kept", "dropped by text"} <= report["examples"].keys()
-    assert "| balance | 120 |" in (folder / "report.md").read_text()
+    markdown = (folder / "report.md").read_text()
+    assert "| balance | 120 |" in markdown
+    assert "Metadata: 100 numbers, 86,554 wordnet." in markdown
+    assert "Clusters by level: 8, 3;" in markdown
     page = (folder / "index.html").read_text()
     assert "data:image/jpeg;base64," in page
     assert "<svg" in page
@@ -176,14 +180,36 @@ def test_a_torn_shard_marks_the_run_incomplete_until_it_is_mended(
     assert mended[draws] == fresh[draws]
 
 
+@pytest.mark.parametrize("verb", ["metadata", "match", "balance"])
+def test_every_step_names_a_shard_that_is_missing(settings: dict[str, Any], verb: str) -> None:
+    settings["input"] = str(Path(settings["input"]).parent / "{00000..00003}.tar")
+    settings["metadata"] = {"sources": ["captions"]}
+    code, result = _run(settings, verb)
+    assert code == 3
+    assert result["complete"] is False
+    assert [Path(skip["path"]).name for skip in result["skipped"]] == ["00003.tar"]
+
+
+def test_the_figures_of_a_step_are_printed(settings: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "curation.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    result = CliRunner().invoke(app, ["curate", "metadata", str(path)])
+    assert "composition: numbers 100, wordnet 86,554" in result.stdout
+    result = CliRunner().invoke(app, ["curate", "balance", str(path)])
+    assert "threshold: 6" in result.stdout
+
+
 def test_an_unreadable_picture_is_a_reason(settings: dict[str, Any], tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "00003.tar", "w") as tar:
         for name, content in (("z.png", b"no picture"), ("z.txt", b"a dog")):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    _, result = _run(settings, "embed")
+    code, result = _run(settings, "embed")
+    assert code == 3
     assert result["reasons"] == {"unreadable picture": 1}
+    assert [skip["reason"] for skip in result["skipped"]] == ["unreadable picture"]
+    assert result["complete"] is True
     _, drawn = _run(settings, "draw", "draw.mode=image")
     assert drawn["kept"] < 121
 

@@ -131,14 +131,15 @@ def _run(
     with session("curate", json_path, quiet) as current:
         from dinotxt.config import load_config
         from dinotxt.curation.config import CurationConfig
+        from dinotxt.curation.manifest import manifest_writer, write_manifest
         from dinotxt.curation.pipeline import curate
 
         config = load_config(CurationConfig, file, overrides or [])
+        if manifest is not None:
+            manifest_writer(manifest)  # a wrong ending is found before the work
         with current.progress(verb) as report:
             result = curate(config, verb, epoch=epoch, progress=lambda _, *done: report(*done))
         if manifest is not None:
-            from dinotxt.curation.manifest import write_manifest
-
             write_manifest(config.output, epoch, manifest)
             result["files"].append(str(manifest))
         for skip in result.pop("skipped", []):

@@ -25,9 +25,10 @@ class MetadataConfig(Config):
             with one entry a line.
         size: The most entries.
         wordnet: A folder with WordNet's ``data.*`` files; null takes the list that ships.
-        corpus: A text file for unigrams and bigrams; null takes `wordfreq` for unigrams and the
-            pool's captions for bigrams.
-        titles: Lines ``title<TAB>views``.
+        corpus: A text file (``.gz`` too) for unigrams and bigrams; null takes `wordfreq` for
+            unigrams and the pool's captions for bigrams.
+        titles: A path or pattern of files with lines ``title<TAB>views``, or of Wikimedia's
+            ``pageviews-*.gz``.
         min_count: The least count of a word or a pair of words; null is 100 in a corpus, 2 in
             captions.
         min_pmi: The least pointwise mutual information of a pair of words, in bits.
@@ -38,7 +39,7 @@ class MetadataConfig(Config):
     size: Annotated[int, Field(gt=0, le=500_000)] = 500_000
     wordnet: Path | None = None
     corpus: Path | None = None
-    titles: Path | None = None
+    titles: str | None = None
     min_count: PositiveInt | None = None
     min_pmi: float = 5.0
     min_views: int = 70

@@ -26,6 +26,7 @@ from dinotxt.data.record import ImageRef
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json, sha256_file, write_json
 from dinotxt.inference.decoding import pixel_batches
+from dinotxt.results.skip import Skip
 
 STAGE = "embed"
 UNREADABLE, NOT_FINITE, ZERO = "unreadable picture", "NaN or infinite vector", "zero vector"
@@ -33,6 +34,7 @@ UNREADABLE, NOT_FINITE, ZERO = "unreadable picture", "NaN or infinite vector", "
 _KEYS = ("model", "backbone", "size", "features")
 _FAILED = {-1: UNREADABLE, -2: NOT_FINITE, -3: ZERO}  # in place of a row
 _COPY = -4
+_MAX_LISTED = 100  # pictures named of one table
 
 Item = tuple[int, Path]
 
@@ -72,6 +74,7 @@ def embed_pictures(config: CurationConfig, engine: Engine) -> StageReport:
             n_out=pictures - sum(reasons.values()),
             reasons=reasons,
             files=folder.relative(folder.path / f"{table.stem}.npy" for table in tables),
+            skipped=tuple(Skip(*one) for result in results for one in result["skipped"]),
             details={
                 "rows": int(starts[-1]),
                 "width": max(result["width"] for result in results),
@@ -103,14 +106,24 @@ def _embed_table(item: Item, *, folder: Path, settings: ImageConfig) -> dict[str
     new = _New(refs, np.flatnonzero(row_of != _COPY))
     vectors = new.embed(embedder, settings.batch_size, row_of)
     width = len(vectors[0]) if vectors else 0
-    save_array(
-        folder / f"{table.stem}.npy",
-        np.array(vectors, dtype=np.float16).reshape(len(vectors), width),
-    )
+    matrix = np.array(vectors, dtype=np.float16).reshape(len(vectors), width)
+    save_array(folder / f"{table.stem}.npy", matrix)
     save_array(folder / "pictures" / f"{table.stem}.npy", row_of)
-    result = {**made_of, "rows": len(vectors), "width": width, "model": embedder.fingerprint}
+    result = {
+        **made_of,
+        "rows": len(vectors),
+        "width": width,
+        "model": embedder.fingerprint,
+        "skipped": _skipped(refs, row_of),
+    }
     write_json(marker, result)
     return result
+
+
+def _skipped(refs: Sequence[ImageRef], row_of: NDArray[np.int32]) -> list[list[str]]:
+    """Return (name, reason) of the first pictures without a vector."""
+    failed = [number for number, row in enumerate(row_of) if row in _FAILED]
+    return [[refs[n].name, _FAILED[int(row_of[n])]] for n in failed[:_MAX_LISTED]]
 
 
 class _New:

@@ -1,7 +1,7 @@
 """The pairs of a draw as a table, for other trainers: key, caption and place of the picture."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,7 @@ def write_manifest(root: Path, epoch: int, path: Path) -> int:
     drawn = root / "draws" / f"epoch-{epoch}.npy"
     if not drawn.exists():
         raise DataError(f"Epoch {epoch} is not drawn: run `dinotxt curate draw` first.")
-    writers = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl}
-    if path.suffix not in writers:
-        raise ConfigError(f"{path}: a manifest ends in {', '.join(writers)}.")
+    writer = manifest_writer(path)
     kept = np.load(drawn, mmap_mode="r")
     count = 0
 
@@ -49,8 +47,20 @@ def write_manifest(root: Path, epoch: int, path: Path) -> int:
             yield chosen
 
     with atomic_path(path) as temporary:
-        writers[path.suffix](temporary, tables())
+        writer(temporary, tables())
     return count
+
+
+def manifest_writer(path: Path) -> Callable[[Path, Iterator[Any]], None]:
+    """Return what writes a manifest with the ending of a path.
+
+    Raises:
+        ConfigError: If the ending is none of ``.parquet``, ``.csv`` and ``.jsonl``.
+    """
+    writers = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl}
+    if path.suffix not in writers:
+        raise ConfigError(f"{path}: a manifest ends in {', '.join(writers)}.")
+    return writers[path.suffix]
 
 
 def _write_parquet(path: Path, tables: Iterator[Any]) -> None:

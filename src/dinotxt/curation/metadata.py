@@ -10,12 +10,16 @@ from functools import partial
 from pathlib import Path
 
 from dinotxt.curation.config import CurationConfig, MetadataConfig
+from dinotxt.curation.dumps import count_corpus, read_lines, title_views
 from dinotxt.curation.engine import Engine
+from dinotxt.curation.fingerprint import fingerprint
 from dinotxt.curation.pool import table_paths
 from dinotxt.curation.spacing import is_matchable
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
 from dinotxt.curation.tables import read_table
 from dinotxt.curation.words import WordCounts, bigrams_by_pmi, count_words, ranked
+from dinotxt.data.location import expand
+from dinotxt.data.record import or_raise
 from dinotxt.errors import DataError, import_extra
 from dinotxt.files import atomic_path
 from dinotxt.text.wordnet import wordnet_names
@@ -36,7 +40,8 @@ def build_metadata(config: CurationConfig, engine: Engine) -> StageReport:
     """Write ``metadata/entries.txt``, one entry a line; the line number from 0 is its id."""
     settings = config.metadata
     after = ["pairs"] if needs_captions(settings) else []
-    folder = StageFolder(config.output, STAGE, config=settings.model_dump(mode="json"), after=after)
+    content = {**settings.model_dump(mode="json"), "contents": _contents(settings)}
+    folder = StageFolder(config.output, STAGE, config=content, after=after)
     if finished := folder.finished():
         return finished
     entries: dict[str, None] = {}
@@ -63,12 +68,18 @@ def build_metadata(config: CurationConfig, engine: Engine) -> StageReport:
     )
 
 
+def _contents(settings: MetadataConfig) -> dict[str, str]:
+    """Return a digest of each of the user's files, so that a change of one is noticed."""
+    named = [*(Path(source) for source in settings.sources), settings.wordnet, settings.corpus]
+    files = [path for path in named if path is not None and path.exists()]
+    if settings.titles is not None:
+        files += expand(settings.titles, or_raise(None))
+    return {str(path): fingerprint(path)[:16] for path in files}
+
+
 def read_entries(path: Path) -> list[str]:
     """Read a list of entries, one a line."""
-    try:
-        return path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a readable list of UTF-8 lines ({error}).") from None
+    return list(read_lines(path))
 
 
 def _fill(
@@ -139,22 +150,16 @@ class _Lists:
         return bigrams_by_pmi(counts, min_count=min_count, min_pmi=self._settings.min_pmi)
 
     def _titles(self) -> list[str]:
-        """Read ``title<TAB>views``; titles with a colon are of other name spaces."""
         if self._settings.titles is None:
             return []
-        views: dict[str, int] = {}
-        for line in read_entries(self._settings.titles):
-            title, _, count = line.rpartition("\t")
-            if title and ":" not in title and count.strip().isdigit():
-                title = title.replace("_", " ")
-                views[title] = views.get(title, 0) + int(count)
+        views = title_views(self._settings.titles)
         often = [(-count, title) for title, count in views.items()]
         return [title for count, title in sorted(often) if -count >= self._settings.min_views]
 
     def _corpus(self) -> WordCounts:
         assert self._settings.corpus is not None
         if "corpus" not in self._counted:
-            self._counted["corpus"] = count_words(read_entries(self._settings.corpus))
+            self._counted["corpus"] = count_corpus(self._settings.corpus)
         return self._counted["corpus"]
 
     def _pool(self) -> WordCounts:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dinotxt.curation.examples import Example
 
-_ROW, _LABEL, _BAR = 18, 190, 420
+_ROW, _LABEL, _BAR, _COUNTS = 18, 190, 420, 150
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem }
 table { border-collapse: collapse } th, td { border-bottom: 1px solid #ccc; padding: .25rem .75rem }
@@ -18,7 +18,9 @@ figure img { width: 160px } figcaption { font-size: 13px } .warning { color: #a0
 
 def to_markdown(content: Mapping[str, Any]) -> str:
     """Return the report as Markdown."""
-    lines = ["# Curation report", "", *_warning(content), *_summary(content), ""]
+    lines = ["# Curation report", "", *_warning(content)]
+    for line in _summary(content):
+        lines += [line, ""]
     lines += ["| stage | in | out | left out |", "|---|---:|---:|---|"]
     for name, n_in, n_out, reasons in _stage_rows(content):
         lines.append(f"| {name} | {n_in:,} | {n_out:,} | {reasons} |")
@@ -58,7 +60,7 @@ def to_html(content: Mapping[str, Any], examples: Mapping[str, Sequence[Example]
 def _warning(content: Mapping[str, Any]) -> list[str]:
     if content["complete"]:
         return []
-    names = [skip["path"] for stage in content["stages"] for skip in stage["skipped"]]
+    names = [skip["path"] for skip in content["stages"][0]["skipped"]]
     shown = ", ".join(names[:10]) + (" and others" if len(names) > 10 else "")
     return [f"Incomplete: some of the input is missing or damaged ({shown}).", ""]
 
@@ -66,6 +68,7 @@ def _warning(content: Mapping[str, Any]) -> list[str]:
 def _summary(content: Mapping[str, Any]) -> list[str]:
     draw, rates, joint = content["draw"], content["keep_rates"], content["joint"]
     return [
+        *_choices(content["stages"]),
         f"Epoch {draw['epoch']} (seed {content['seed']}, mode {content['mode']}) keeps "
         f"{draw['kept']:,} of {draw['n_in']:,} pairs ({rates['kept']:.1%}): text keeps "
         f"{draw['kept_text']:,} ({rates['text']:.1%}), image {draw['kept_image']:,} "
@@ -74,6 +77,29 @@ def _summary(content: Mapping[str, Any]) -> list[str]:
         f"would keep {joint['if_independent']:,.0f} (ratio {joint['ratio']:.3f}, correlation of "
         f"the two probabilities {joint['correlation']:+.3f}).",
     ]
+
+
+def _choices(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the metadata are made of, the threshold, and the size of the clusters."""
+    details = {stage["stage"]: stage.get("details", {}) for stage in stages}
+    lines = []
+    if "metadata" in details:
+        parts = ", ".join(f"{n:,} {name}" for name, n in details["metadata"]["composition"].items())
+        lines.append(f"Metadata: {parts}.")
+    if "balance" in details:
+        balance = details["balance"]
+        lines.append(
+            f"Threshold of an entry: {balance['threshold']:,} captions; rarer entries own "
+            f"{balance['tail_share']:.1%} of all matches."
+        )
+    if "cluster" in details:
+        cluster = details["cluster"]
+        levels = ", ".join(f"{level:,}" for level in cluster["levels"])
+        lines.append(
+            f"Clusters by level: {levels}; the largest holds {cluster['largest_cluster']:,} "
+            f"pictures, {cluster['empty_clusters']:,} are empty."
+        )
+    return lines
 
 
 def _stage_rows(content: Mapping[str, Any]) -> list[tuple[str, int, int, str]]:
@@ -98,7 +124,7 @@ def _one_line(text: str) -> str:
 
 
 def _bars(head: Sequence[Mapping[str, Any]]) -> str:
-    """Return two bars a row as SVG: before in grey, after on top of it."""
+    """Return two bars a row as SVG, before in grey and after on top of it, and both counts."""
     most = max((row["before"] for row in head), default=1)
     shapes = []
     for index, row in enumerate(head):
@@ -110,11 +136,12 @@ def _bars(head: Sequence[Mapping[str, Any]]) -> str:
                 f'fill="{color}"/>'
             )
         label = html.escape(_label(row)[:26])
-        text = (
-            f'<text x="{_LABEL - 6}" y="{y + 13}" font-size="12" text-anchor="end">{label}</text>'
-        )
-        shapes.append(text)
-    size = f'width="{_LABEL + _BAR}" height="{len(head) * _ROW}"'
+        counts = f"{row['before']:,} to {row['after']:,.0f}"
+        shapes += [
+            f'<text x="{_LABEL - 6}" y="{y + 13}" font-size="12" text-anchor="end">{label}</text>',
+            f'<text x="{_LABEL + _BAR + 6}" y="{y + 13}" font-size="12">{counts}</text>',
+        ]
+    size = f'width="{_LABEL + _BAR + _COUNTS}" height="{len(head) * _ROW}"'
     return f'<svg {size} xmlns="http://www.w3.org/2000/svg">{"".join(shapes)}</svg>'
 
 

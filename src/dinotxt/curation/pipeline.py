@@ -50,6 +50,7 @@ def curate(
             result = pipeline.run(epoch)
         else:
             result = getattr(pipeline, verb)().to_dict()
+        result["skipped"] = pipeline.skipped()
     for part in (result, *result.get("stages", [])):
         part["files"] = [str(config.output / file) for file in part["files"]]
     return result
@@ -109,15 +110,14 @@ class Pipeline:
 
     def draw(self, epoch: int) -> dict[str, Any]:
         """Draw an epoch."""
-        pairs = self._pairs()
+        self._pairs()
         if self._config.draw.mode in ("text", "both"):
             self.balance()
         if self._config.draw.mode in ("image", "both"):
             self.cluster()
         self._once("keep", join_probabilities)
         self._engine.stage = "draw"
-        drawn = draw_epoch(self._config, self._engine, epoch=epoch)
-        return {**drawn, "skipped": pairs.to_dict()["skipped"]}
+        return draw_epoch(self._config, self._engine, epoch=epoch)
 
     def run(self, epoch: int) -> dict[str, Any]:
         """Do all stages, draw an epoch and write the report."""
@@ -137,6 +137,10 @@ class Pipeline:
             "files": [*drawn["files"], *files],
             "stages": stages,
         }
+
+    def skipped(self) -> list[dict[str, str]]:
+        """Return what was missing or damaged, of all stages so far."""
+        return [skip for report in self._done.values() for skip in report.to_dict()["skipped"]]
 
     def _pairs(self) -> StageReport:
         return self._once("pairs", collect_pairs)

@@ -219,8 +219,10 @@ def _stored(marker: Path) -> SourceReport:
 def _category(reason: str) -> str:
     for words, category in (
         ("UTF-8", "not valid UTF-8"),
-        ("half a pair", "half a pair"),
+        ("has no caption", "empty or no caption"),
+        ("has no picture", "no picture"),
         ("came before", "duplicate id"),
+        ("file twice", "duplicate id"),
         ("no path", "missing id"),
     ):
         if words in reason:

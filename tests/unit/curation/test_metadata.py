@@ -10,7 +10,7 @@ from dinotxt.curation.engine import InProcess
 from dinotxt.curation.metadata import build_metadata, needs_captions, read_entries
 from dinotxt.curation.pool import collect_pairs
 from dinotxt.curation.stage import StageReport
-from dinotxt.errors import DataError
+from dinotxt.errors import ConfigError, DataError
 
 
 def _config(tmp_path: Path, **metadata: Any) -> CurationConfig:
@@ -92,3 +92,12 @@ def test_the_same_sources_give_the_same_bytes(tmp_path: Path, pool: Path) -> Non
     collect_pairs(again, InProcess())
     build_metadata(again, InProcess())
     assert (tmp_path / "again" / "metadata" / "entries.txt").read_bytes() == first
+
+
+def test_a_list_that_changed_is_refused_with_the_difference(tmp_path: Path) -> None:
+    path = tmp_path / "own.txt"
+    path.write_text("dog\n")
+    _build(tmp_path, sources=[str(path)])
+    path.write_text("dog\ncat\n")
+    with pytest.raises(ConfigError, match=r"own\.txt: [0-9a-f]{16} -> [0-9a-f]{16}"):
+        _build(tmp_path, sources=[str(path)])

@@ -69,7 +69,7 @@ def test_bad_captions_are_dropped_with_their_reason(tmp_path: Path) -> None:
     assert _column(tmp_path, report, "caption") == ["a dog"]
     assert report.reasons == {
         "duplicate caption of its picture": 1,
-        "half a pair": 1,
+        "empty or no caption": 1,
         "longer than 100 characters": 1,
         "not valid Unicode": 1,
     }
