@@ -16,6 +16,7 @@ Result = TypeVar("Result")
 _CHUNK_BYTES = 1 << 22
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_LATER = (408, 425, 429)  # HTTP: timed out, too early, too many
 
 
 def is_address(path: str) -> bool:
@@ -108,14 +109,22 @@ class Remote:
             except Exception as error:  # each filesystem of fsspec has errors of its own
                 if getattr(error, "errno", None) == errno.ENOSPC:
                     raise
-                if attempt == self.retries:
+                if attempt == self.retries or _is_final(error):
                     raise DataError(
                         f"{address} cannot be read ({type(error).__name__}: {error}), "
-                        f"{self.retries + 1} times: see to the network and run the same command."
+                        f"{attempt + 1} times: see to the network or your rights, and run the "
+                        "same command."
                     ) from error
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell if a request was refused, so that another one would be too (HTTP 4xx)."""
+    status = getattr(error, "status", 0)
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in _LATER
+    return isinstance(error, PermissionError) or refused
 
 
 def _open_filesystem(address: str) -> Any:

@@ -41,6 +41,8 @@ class LocalShard:
 class ShardCache:
     """Gives shards as local tars: a local tar as it is, others copied, Parquet files unpacked.
 
+    What lies at an address is taken never to change: a new version needs a new name.
+
     Args:
         folder: Where the copies lie; many processes may share it.
         max_bytes: Copies are removed beyond this, unless they are in use.

@@ -58,6 +58,12 @@ def test_a_missing_file_is_an_error_at_once(memory: Any, tmp_path: Path) -> None
     assert Remote(pause=100).read("memory://d/none.tar") is None
 
 
+class RefusedError(Exception):
+    """An answer of a web server."""
+
+    status = 403
+
+
 class Flaky:
     """Fails a number of times before it copies."""
 
@@ -88,6 +94,15 @@ def test_what_fails_for_long_says_how_to_go_on(
     monkeypatch.setattr(module, "_copy", Flaky(9, ConnectionResetError("reset by peer")))
     with pytest.raises(DataError, match=r"reset by peer.* 3 times: .*run the same command"):
         Remote(retries=2, pause=0).fetch("memory://d/a.tar", tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("error", [PermissionError("forbidden"), RefusedError("forbidden")])
+def test_what_is_refused_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(module, "_copy", Flaky(9, error))
+    with pytest.raises(DataError, match=r"forbidden.* 1 times: .*your rights"):
+        Remote(pause=100).fetch("memory://d/a.tar", tmp_path / "a.tar")
 
 
 def test_a_full_disk_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
