@@ -1,27 +1,46 @@
-"""``dinotxt plan``: what a curation will cost, before it is run."""
+"""``dinotxt plan``: what a curation or a training run will cost, before it is run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from dinotxt.cli import options
-from dinotxt.cli.session import session
+from dinotxt.cli.session import Session, session
 
-File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A curation.")]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dinotxt.training.config import TrainConfig
+
+File = Annotated[
+    str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A training recipe, or a curation.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[key=value ...]", help="Changes, such as image.levels=[2000,200]."),
 ]
 Pairs = Annotated[
-    int | None, typer.Option(min=1, help="Pairs of the pool (default: those that were read).")
+    int | None,
+    typer.Option(min=1, help="Pairs of the pool (default: those that were read), or to cache."),
 ]
 EmbedRate = Annotated[
     float | None,
     typer.Option(min=0.001, help="Pictures embedded a second (default: a ViT-L/14 on one core)."),
 ]
 Width = Annotated[int, typer.Option(min=1, help="Width of a picture's vector, with --pairs.")]
+CaptionTokens = Annotated[
+    float, typer.Option(min=1, help="Tokens of a caption; the paper's code computes all 77.")
+]
+GpuKind = Annotated[str, typer.Option("--gpu", help="v100, a100-40, a100 or h100.")]
+Gpus = Annotated[int, typer.Option(min=1, help="GPUs that share the training.")]
+Utilisation = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001, max=1, help="Share of a GPU's peak (default: what the paper's run reached)."
+    ),
+]
 
 
 def plan(
@@ -31,32 +50,147 @@ def plan(
     pairs: Pairs = None,
     width: Width = 1024,
     embed_rate: EmbedRate = None,
+    caption_tokens: CaptionTokens = 14,
+    gpu: GpuKind = "a100",
+    gpus: Gpus = 1,
+    utilisation: Utilisation = None,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Estimate core-hours, memory, storage and tasks of each stage of a curation."""
-    with session("plan", json_path, quiet) as current:
-        from dinotxt.config import load_config
-        from dinotxt.curation.config import CurationConfig
-        from dinotxt.curation.plan import Rates, plan_curation, pool_size
+    """Estimate what a training or a curation costs.
 
-        config = load_config(CurationConfig, file, overrides or [])
-        num_pairs, num_pictures, vector = (pairs, pairs, width) if pairs else pool_size(config)
-        costs = plan_curation(
-            config.image,
-            num_pairs=num_pairs,
-            num_pictures=num_pictures,
-            width=vector,
-            rates=Rates(embed=embed_rate) if embed_rate else Rates(),
+    A training: GFLOPs of a pair by part, GPU-hours, energy and storage, beside the paper's Table 7.
+    A curation: core-hours, memory, storage and tasks of each stage.
+    """
+    with session("plan", json_path, quiet) as current:
+        if _is_curation(file):
+            _plan_curation(current, Path(file), overrides or [], pairs, width, embed_rate)
+            return
+        from dinotxt.training.config import TrainConfig
+
+        config = TrainConfig.from_yaml(file, *(overrides or []))
+        hardware = _Hardware(gpu, gpus, utilisation)
+        _plan_training(current, Path(file).stem, config, caption_tokens, hardware, pairs)
+
+
+def _is_curation(file: str) -> bool:
+    """Tell a curation from a training by the keys of the file; a name is always a recipe."""
+    import yaml
+
+    path = Path(file)
+    if path.suffix not in {".yaml", ".yml"} or not path.is_file():
+        return False
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False  # the loader says what is wrong
+    if not isinstance(content, dict):
+        return False
+    if not {"input", "metadata", "match", "image", "draw"}.isdisjoint(content):
+        return True
+    return "base" in content and _is_curation(str(path.parent / str(content["base"])))
+
+
+def _plan_curation(
+    current: Session,
+    file: Path,
+    overrides: "Sequence[str]",
+    pairs: int | None,
+    width: int,
+    embed_rate: float | None,
+) -> None:
+    from dinotxt.config import load_config
+    from dinotxt.curation.config import CurationConfig
+    from dinotxt.curation.plan import Rates, plan_curation, pool_size
+
+    config = load_config(CurationConfig, file, overrides)
+    num_pairs, num_pictures, vector = (pairs, pairs, width) if pairs else pool_size(config)
+    costs = plan_curation(
+        config.image,
+        num_pairs=num_pairs,
+        num_pictures=num_pictures,
+        width=vector,
+        rates=Rates(embed=embed_rate) if embed_rate else Rates(),
+    )
+    if config.image.levels[0] > num_pictures:
+        current.errors.print(
+            f"warning: {num_pictures} pictures cannot make {config.image.levels[0]} clusters; "
+            "`dinotxt curate` would refuse these levels."
         )
-        if config.image.levels[0] > num_pictures:
-            current.errors.print(
-                f"warning: {num_pictures} pictures cannot make {config.image.levels[0]} clusters; "
-                "`dinotxt curate` would refuse these levels."
+    rows = [cost.to_dict() for cost in costs]
+    _show(current, rows)
+    current.finish({"rows": rows, "pairs": num_pairs, "pictures": num_pictures})
+
+
+class _Hardware:
+    """The GPUs of a plan.
+
+    Raises:
+        ConfigError: If their kind is not known.
+    """
+
+    def __init__(self, gpu: str, count: int, utilisation: float | None) -> None:
+        from dinotxt.errors import ConfigError
+        from dinotxt.training.budget import GPUS, paper_utilisation
+
+        if gpu not in GPUS:
+            raise ConfigError(f"--gpu {gpu} is not known; choose from {', '.join(GPUS)}.")
+        self.gpu = GPUS[gpu]
+        self.count = count
+        self.utilisation = utilisation or paper_utilisation()
+
+
+def _plan_training(
+    current: Session,
+    name: str,
+    config: "TrainConfig",
+    caption_tokens: float,
+    hardware: _Hardware,
+    pairs: int | None,
+) -> None:
+    from dinotxt.training.budget import estimate, table_7
+    from dinotxt.training.parts import part_rows, storage_rows
+
+    parts = part_rows(config, caption_tokens)
+    estimates = table_7(hardware.utilisation)
+    for row in parts:
+        estimates.append(
+            estimate(
+                f"{name}: {row['variant']}",
+                gpu=hardware.gpu,
+                utilisation=hardware.utilisation,
+                samples=float(config.steps * config.batch_size),
+                gflops=float(row["total"]),
+                num_gpus=hardware.count,
+                batch_size=config.batch_size,
             )
-        rows = [cost.to_dict() for cost in costs]
-        table = Table(*rows[0])
-        for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
-        current.console.print(table)
-        current.finish({"rows": rows, "pairs": num_pairs, "pictures": num_pictures})
+        )
+    storage = storage_rows(config, pairs)
+    rows = [one.to_dict() for one in estimates]
+    current.console.print("GFLOPs of a pair of a training step")
+    _show(current, parts)
+    current.console.print(
+        f"Table 7 beside our formula at {hardware.utilisation:.3f} of a GPU's peak, then this run"
+    )
+    _show(current, rows)
+    current.console.print("Storage")
+    _show(current, storage)
+    current.finish(
+        {
+            "rows": rows,
+            "parts": parts,
+            "storage": storage,
+            "utilisation": round(hardware.utilisation, 4),
+        }
+    )
+
+
+def _show(current: Session, rows: "Sequence[dict[str, Any]]") -> None:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("-" if value is None else _text(value) for value in row.values()))
+    current.console.print(table)
+
+
+def _text(value: object) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)

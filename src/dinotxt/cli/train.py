@@ -3,17 +3,21 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from dinotxt.cli import options
 from dinotxt.cli.session import Session, session
 
 if TYPE_CHECKING:
+    from dinotxt.training.config import TrainConfig
     from dinotxt.training.log import StepRecord
+    from dinotxt.training.profile import StepProfiler
     from dinotxt.training.run import Run
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A recipe, or a file.")]
@@ -26,6 +30,10 @@ PrintConfig = Annotated[
 ]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Same as batch_size=N.")]
 NumWorkers = Annotated[int | None, typer.Option(min=0, help="Same as data.num_workers=N.")]
+Profile = Annotated[
+    int | None,
+    typer.Option("--profile", min=1, metavar="N", help="Time N steps by phase; write a trace."),
+]
 Size = Annotated[int | None, typer.Option(min=1, help="Same as data.size=N.")]
 
 
@@ -38,6 +46,7 @@ def train(
     batch_size: BatchSize = None,
     num_workers: NumWorkers = None,
     size: Size = None,
+    profile: Profile = None,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -61,8 +70,10 @@ def train(
 
         bar = TrainingBar(quiet=quiet or not is_first)
         trainer = Trainer(config, device=device)
-        run = trainer.fit(reporters=[bar], on_skip=current.skip)
-        _finish(current, run)
+        profiler = _profiler(config, profile) if is_first else None
+        with profiler.active() if profiler else nullcontext():
+            run = trainer.fit(reporters=[bar], on_skip=current.skip)
+        _finish(current, run, profiler)
 
 
 class TrainingBar:
@@ -116,15 +127,40 @@ class TrainingBar:
         self._progress.stop()
 
 
-def _finish(current: Session, run: "Run") -> None:
+def _profiler(config: "TrainConfig", num_steps: int | None) -> "StepProfiler | None":
+    from dinotxt.training.profile import StepProfiler
+
+    return StepProfiler(config.output / "profile", num_steps) if num_steps else None
+
+
+def _finish(current: Session, run: "Run", profiler: "StepProfiler | None") -> None:
     current.console.print(f"best: step {run.best.step}, {run.best.path}", highlight=False)
     snapshots = {
         name: {"step": one.step, "path": str(one.path), "metrics": dict(one.metrics)}
         for name, one in (("best", run.best), ("last", run.last))
     }
+    profile = {} if profiler is None else {"profile": _show_profile(current, profiler)}
     try:
-        current.finish({"run": str(run.path), "steps": run.steps, **snapshots})
+        current.finish({"run": str(run.path), "steps": run.steps, **snapshots, **profile})
     except typer.Exit:
         # torchrun takes any other code than 0 for a failure: skips are in the JSON and the run.
         if "WORLD_SIZE" not in os.environ:
             raise
+
+
+def _show_profile(current: Session, profiler: "StepProfiler") -> dict[str, Any]:
+    """Print where the time of a step went, and return it for the JSON."""
+    rows = profiler.table()
+    if not rows:
+        current.errors.print("no step was profiled: the first one warms up", style="yellow")
+    table = Table("phase", "ms a step", "share")
+    for row in rows:
+        table.add_row(row.phase, f"{row.milliseconds:.1f}", f"{row.share:.1%}")
+    if rows:
+        current.console.print(table)
+        current.console.print(f"trace: {profiler.folder}/trace.json.gz", highlight=False)
+    return {
+        "steps": profiler.steps_done,
+        "phases": {row.phase: row.milliseconds for row in rows},
+        "trace": f"{profiler.folder}/trace.json.gz" if rows else None,
+    }

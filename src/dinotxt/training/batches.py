@@ -17,6 +17,7 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.tokens import Tokens
 from dinotxt.results.skip import Skip
 from dinotxt.training.captions import CaptionTable
+from dinotxt.training.profile import end_step, phase
 from dinotxt.training.vision import move
 
 _READ_AHEAD = 2
@@ -149,7 +150,10 @@ class BatchReader(Dataset[Batch]):
         else:
             batches = prefetch(self.__getitem__, numbers, num_workers=1, ahead=_READ_AHEAD)
         for _ in range(start, stop):
-            yield [next(batches) for _ in range(self.chunks)]
+            with phase("data wait"):
+                micro_batches = [next(batches) for _ in range(self.chunks)]
+            yield micro_batches
+            end_step()
 
     def _by_workers(self, numbers: range, num_workers: int, timeout: float) -> Iterator[Batch]:
         loader = DataLoader(

@@ -16,6 +16,7 @@ from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
 from dinotxt.training.optim import MovingAverage, Optimizer
 from dinotxt.training.parallel import WholeModel, parallelize
+from dinotxt.training.profile import phase
 from dinotxt.training.shards import local
 from dinotxt.training.step import TrainingStep
 from dinotxt.training.towers import TrainedTowers
@@ -65,11 +66,12 @@ class Learner:
     def update(self, step: int, batches: Sequence[Batch]) -> tuple[Tensor, float]:
         """Take a step (from 0) and return its loss, still on the device, and learning rate."""
         loss = self._step(step, batches)
-        self.world.average(value.grad for value in self._scalars if value.grad is not None)
-        lr = self.optimizer.update(step)
-        self.model.clamp_logit_scale()
-        if self.average is not None:
-            self.average.update(step)
+        with phase("optimiser"):
+            self.world.average(value.grad for value in self._scalars if value.grad is not None)
+            lr = self.optimizer.update(step)
+            self.model.clamp_logit_scale()
+            if self.average is not None:
+                self.average.update(step)
         return loss, lr
 
     @contextmanager

@@ -18,12 +18,14 @@ class StepRecord:
         loss: The loss before the update.
         lr: The learning rate of the update.
         logit_scale: The factor of the cosines after the update.
+        gflops: Spent by the run so far on all processes, in 1e9 (see ``training.ledger``).
     """
 
     step: int
     loss: float
     lr: float
     logit_scale: float
+    gflops: float = 0.0
 
 
 class Reporter(Protocol):
@@ -107,9 +109,9 @@ class TensorBoardLog:
         self._writer = SummaryWriter(str(self.path), purge_step=step + 1)
 
     def stepped(self, records: Sequence[StepRecord]) -> None:
-        """Add the loss, the learning rate and the logit scale."""
+        """Add the numbers of each step."""
         for record in records:
-            for name in ("loss", "lr", "logit_scale"):
+            for name in ("loss", "lr", "logit_scale", "gflops"):
                 self._writer.add_scalar(f"train/{name}", getattr(record, name), record.step)
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:

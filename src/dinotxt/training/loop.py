@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from dinotxt.training.batches import Batch, Batches
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import World
 from dinotxt.training.learner import Learner
+from dinotxt.training.ledger import Ledger
 from dinotxt.training.log import Reporter, StepRecord
 from dinotxt.training.quarantine import Quarantine
 from dinotxt.training.ridge import start_from_ridge
@@ -73,6 +74,8 @@ class Loop:
         self.step: int = state.get("step", 0)
         self.best: dict[str, Any] = state.get("best", {})
         self.metrics: dict[str, float] = state.get("metrics", {})
+        self.ledger = Ledger.of_run(model, config)
+        self.gflops: float = state.get("gflops", 0.0)
         if config.start is not None and not state:
             assert isinstance(self.data.batches, Batches)
             start_from_ridge(
@@ -86,7 +89,7 @@ class Loop:
             source=self.checkpoints.path(self.step),
         )
         self.writer = CheckpointWriter(self.checkpoints, world)
-        self._unread: list[tuple[int, Tensor, float, Tensor]] = []
+        self._unread: list[tuple[StepRecord, Tensor, Tensor]] = []
         self._patience = 1 if world.device.type == "cpu" else _UNREAD_STEPS
 
     def run(self) -> Run:
@@ -121,8 +124,10 @@ class Loop:
                 self._set_apart(micro_batches)
                 loss, lr = self.learner.update(self.step, micro_batches)
                 self.step += 1
+                self.gflops += self.ledger.batches(micro_batches, num_ranks=self.world.size)
                 scale = self.learner.model.logit_scale.detach().exp()
-                self._unread.append((self.step, loss, lr, scale))
+                record = StepRecord(self.step, math.nan, lr, math.nan, self.gflops)
+                self._unread.append((record, loss, scale))
                 stopped = self.world.collect([stop.name] if stop.name else [])
                 self._after_step(is_last=bool(stopped) or self.step == steps)
                 if stopped and self.step < steps:
@@ -153,8 +158,8 @@ class Loop:
     def _report(self) -> None:
         """Read the losses of the last steps and tell the reporters."""
         records = [
-            StepRecord(step=step, loss=loss.item(), lr=lr, logit_scale=scale.item())
-            for step, loss, lr, scale in self._unread
+            replace(record, loss=loss.item(), logit_scale=scale.item())
+            for record, loss, scale in self._unread
         ]
         self._unread.clear()
         finite = [record for record in records if math.isfinite(record.loss)]
@@ -211,6 +216,7 @@ class Loop:
                 "step": self.step,
                 "best": self.best,
                 "metrics": self.metrics,
+                "gflops": self.gflops,
                 "data": self.data.fingerprint,
                 "learner": self.learner.state_dict(),
             },

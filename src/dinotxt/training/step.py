@@ -24,6 +24,7 @@ from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
 from dinotxt.training.parallel import accumulating
+from dinotxt.training.profile import Phase, phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,12 @@ class TrainingStep:
         chunks = self._chunks(step, batches)
         if len(chunks) == 1:
             image, text = self._features(chunks[0])
-            return self._backward(image, text, chunks)
+            return self._backward(image, text, chunks, "backward")
         with torch.no_grad():
             features = [self._features(chunk) for chunk in chunks]
         images, texts = zip(*features, strict=True)
         image, text = torch.cat(images).requires_grad_(), torch.cat(texts).requires_grad_()
-        loss = self._backward(image, text, chunks)
+        loss = self._backward(image, text, chunks, "loss")
         assert image.grad is not None
         assert text.grad is not None
         image_grads = torch.split(image.grad, [len(part) for part in images])
@@ -87,17 +88,25 @@ class TrainingStep:
                 pairs = zip(self._features(chunk), gradients, strict=True)
                 # With frozen towers and no head, an output may have nothing behind it to train.
                 live = [(output, grad) for output, grad in pairs if output.requires_grad]
-                torch.autograd.backward([output for output, _ in live], [grad for _, grad in live])
+                with phase("backward"):
+                    torch.autograd.backward(
+                        [output for output, _ in live], [grad for _, grad in live]
+                    )
         return loss
 
-    def _backward(self, image: Tensor, text: Tensor, chunks: Sequence[_Chunk]) -> Tensor:
+    def _backward(
+        self, image: Tensor, text: Tensor, chunks: Sequence[_Chunk], name: Phase
+    ) -> Tensor:
+        """Return the loss, its gradients sent back, which a profile counts as ``name``."""
         owners = None
         if self.captions == "all":
             parts = [c.batch.owners + c.start for c in chunks if c.batch.owners is not None]
             owners = torch.cat(parts)
-        loss: Tensor = self.objective(image, text, self.model.logit_scale, owners)
-        # The averages over the processes undo the factor.
-        torch.autograd.backward(loss, torch.full_like(loss, self.world.size))
+        with phase("loss"):
+            loss: Tensor = self.objective(image, text, self.model.logit_scale, owners)
+        with phase(name):
+            # The averages over the processes undo the factor.
+            torch.autograd.backward(loss, torch.full_like(loss, self.world.size))
         return loss.detach()
 
     def _chunks(self, step: int, batches: Sequence[Batch]) -> list[_Chunk]:
@@ -109,7 +118,7 @@ class TrainingStep:
             moved = batch.to(self.world.device)
             vision = moved.vision
             if isinstance(vision, Tensor) and self.model.backbone.config.frozen:
-                with autocast(self.compute, self.world.device):
+                with phase("frozen forward"), autocast(self.compute, self.world.device):
                     vision = self.model.backbone(vision)
             draw = SubsetDraw(
                 seed=self.seed,
@@ -127,7 +136,7 @@ class TrainingStep:
     def _features(self, chunk: _Chunk) -> tuple[Tensor, Tensor]:
         """Return image features ``[b, E]`` and text features, not normalised."""
         torch.manual_seed(chunk.seed)
-        with autocast(self.compute, self.world.device):
+        with phase("trained forward"), autocast(self.compute, self.world.device):
             image, text = self.towers(chunk.vision, chunk.batch, chunk.draw)
         return image, text
 
