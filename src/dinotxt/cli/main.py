@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from dinotxt import __version__
-from dinotxt.cli import curate, evaluate, models
+from dinotxt.cli import analyze, curate, evaluate, models
 from dinotxt.cli.cache import cache
 from dinotxt.cli.classify import classify
+from dinotxt.cli.doctor import doctor
+from dinotxt.cli.export import export
 from dinotxt.cli.index import index
 from dinotxt.cli.plan import plan
 from dinotxt.cli.search import search
@@ -39,10 +41,13 @@ def _root(
     del version
 
 
+app.add_typer(analyze.app, name="analyze")
 app.command("cache")(cache)
 app.command("classify")(classify)
 app.add_typer(curate.app, name="curate")
+app.command("doctor")(doctor)
 app.add_typer(evaluate.app, name="eval")
+app.command("export")(export)
 app.command("index")(index)
 app.add_typer(models.app, name="models")
 app.command("plan")(plan)

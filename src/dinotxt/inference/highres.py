@@ -17,7 +17,7 @@ from dinotxt.errors import ConfigError
 from dinotxt.inference.crops import CropLevel, layout
 from dinotxt.inference.dense import ScoreMap, Upsample, check_finite, cosines
 from dinotxt.inference.encoder import Encoder, Features, unit
-from dinotxt.inference.geometry import to_multiple
+from dinotxt.inference.geometry import window_input
 from dinotxt.inference.homography import quad_areas
 
 _MOST_NUMBERS = 1 << 28  # of the grid: 1 GiB of float32
@@ -154,7 +154,10 @@ class HighRes:
         """
         if upsample == "features":
             raise ConfigError("HighRes interpolates features by itself: leave upsample out.")
-        features = self.features(encoder, picture, batch_size=batch_size)
+        return self.scores(self.features(encoder, picture, batch_size=batch_size), text)
+
+    def scores(self, features: Features, text: Features) -> ScoreMap:
+        """Cluster features ``[h, w, Dp]`` and compare the clusters with texts ``[C, Dp]``."""
         if self.num_clusters is None:
             return FeatureScores(features, text)
         segments, centroids = _cluster(features, self.num_clusters, self.seed)
@@ -175,7 +178,7 @@ class HighRes:
 
         height, width = self._grid_shape(picture, encoder.towers.patch_dim)
         grid = FeatureGrid(height, width, encoder.towers.patch_dim)
-        side = to_multiple(self.crop_size, encoder.towers.patch_size)
+        side, _ = window_input(encoder.towers, self.crop_size, self.crop_size)
         for level in self._levels():
             pixels = _scaled(encoder, picture, level, side)
             for quads in _batches(level, batch_size):
@@ -207,7 +210,7 @@ def crops_within(
     """
     if not 0 < seconds < math.inf:
         raise ConfigError(f"seconds is {seconds}: give a positive number.")
-    side = to_multiple(mode.crop_size, encoder.towers.patch_size)
+    side, _ = window_input(encoder.towers, mode.crop_size, mode.crop_size)
     shape = (batch_size, len(encoder.transform.config.mean), side, side)
     noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     encoder.towers.encode_patches(noise)

@@ -1,0 +1,297 @@
+"""``dinotxt analyze``: where a model's segmentations go wrong, and what would mend them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dinotxt.cli import options
+from dinotxt.cli.evaluate import BatchSize, Classes, Data, Every, Limit
+from dinotxt.cli.session import Session, session
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.files import atomic_path
+
+if TYPE_CHECKING:
+    from dinotxt.evaluation.analysis import Finding
+    from dinotxt.evaluation.job import Job
+
+app = typer.Typer(
+    help="Error analyses of segmentation: boundaries, class names, embeddings, kinds of errors.",
+    no_args_is_help=True,
+)
+
+Pictures = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Draw the pictures that show it best into this folder."),
+]
+SearchData = Annotated[
+    str, typer.Option("--search", metavar="DATA", help="Search names on these pictures.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="FILE", help="For the names, one class a line.")
+]
+Vocabulary = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Words to choose from, one a line (default: WordNet nouns)."),
+]
+Candidates = Annotated[int, typer.Option(min=1, help="Nearest words tried for each class.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CLASS=NAME", help="A name set by hand and not searched. Repeats."),
+]
+WordNet = Annotated[
+    Path | None,
+    typer.Option(
+        "--wordnet",
+        metavar="DIR",
+        help="WordNet's files (default: /usr/share/wordnet of Debian's wordnet-base).",
+    ),
+]
+_NUM_ROWS = 20
+
+
+@app.command()
+def boundaries(
+    *,
+    data: Data,
+    classes: Classes = None,
+    templates: options.Templates = None,
+    crops: options.Crops = None,
+    embedding: options.Embedding = None,
+    every: Every = 1,
+    limit: Limit = None,
+    pictures: Pictures = None,
+    model: options.Model = "lite",
+    device: options.Device = "auto",
+    batch_size: BatchSize = None,
+    size: options.Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """High-resolution mIoU, and with the truth's masks for segments: the topline."""
+    settings: dict[str, Any] = {"classes": classes, "templates": templates, "crops": crops}
+    settings |= {"embedding": embedding, "every": every, "limit": limit, "size": size}
+    settings |= {"batch_size": batch_size}
+
+    def analyse(job: "Job") -> "Finding":
+        from dinotxt.evaluation.analysis import analyze_boundaries
+
+        return analyze_boundaries(job)
+
+    _run("boundaries", analyse, data, model, device, json_path, quiet, pictures, settings)
+
+
+@app.command("class-names")
+def class_names(
+    *,
+    data: Data,
+    search: SearchData,
+    out: Out,
+    vocabulary: Vocabulary = None,
+    candidates: Candidates = 20,
+    override: Override = None,
+    classes: Classes = None,
+    templates: options.Templates = None,
+    mode: options.Mode = None,
+    crops: options.Crops = None,
+    embedding: options.Embedding = None,
+    every: Every = 1,
+    limit: Limit = None,
+    pictures: Pictures = None,
+    model: options.Model = "lite",
+    device: options.Device = "auto",
+    batch_size: BatchSize = None,
+    size: options.Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Search better class names on one data set, score them on another, write them."""
+    settings: dict[str, Any] = {"classes": classes, "templates": templates, "mode": mode}
+    settings |= {"crops": crops, "embedding": embedding, "every": every, "limit": limit}
+    settings |= {"size": size, "batch_size": batch_size}
+
+    def analyse(job: "Job") -> "Finding":
+        from dinotxt.evaluation.analysis import Search, analyze_class_names
+
+        found = analyze_class_names(
+            job,
+            Search(
+                data=search,
+                vocabulary=vocabulary,
+                candidates=candidates,
+                overrides=_overrides(override or []),
+            ),
+        )
+        _write_names(out, [row["name"] for row in found.details["names"]])
+        return found
+
+    _run("class-names", analyse, data, model, device, json_path, quiet, pictures, settings)
+
+
+@app.command()
+def embeddings(
+    *,
+    data: Data,
+    classes: Classes = None,
+    templates: options.Templates = None,
+    mode: options.Mode = None,
+    crops: options.Crops = None,
+    every: Every = 1,
+    limit: Limit = None,
+    pictures: Pictures = None,
+    model: options.Model = "lite",
+    device: options.Device = "auto",
+    batch_size: BatchSize = None,
+    size: options.Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Mean IoU of each embedding of a patch that the model has (the paper's Table 8)."""
+    settings: dict[str, Any] = {"classes": classes, "templates": templates, "mode": mode}
+    settings |= {"crops": crops, "every": every, "limit": limit, "size": size}
+    settings |= {"batch_size": batch_size}
+
+    def analyse(job: "Job") -> "Finding":
+        from dinotxt.evaluation.analysis import analyze_embeddings
+
+        return analyze_embeddings(job)
+
+    _run("embeddings", analyse, data, model, device, json_path, quiet, pictures, settings)
+
+
+@app.command()
+def errors(
+    *,
+    data: Data,
+    classes: Classes = None,
+    templates: options.Templates = None,
+    mode: options.Mode = None,
+    crops: options.Crops = None,
+    embedding: options.Embedding = None,
+    wordnet: WordNet = None,
+    every: Every = 1,
+    limit: Limit = None,
+    pictures: Pictures = None,
+    model: options.Model = "lite",
+    device: options.Device = "auto",
+    batch_size: BatchSize = None,
+    size: options.Size = None,
+    json_path: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Confusions, errors between part and whole, and labels that the context suggests."""
+    settings: dict[str, Any] = {"classes": classes, "templates": templates, "mode": mode}
+    settings |= {"crops": crops, "embedding": embedding, "every": every, "limit": limit}
+    settings |= {"size": size, "batch_size": batch_size}
+
+    def analyse(job: "Job") -> "Finding":
+        from dinotxt.evaluation.analysis import analyze_errors
+        from dinotxt.text.wordnet.lexicon import Lexicon
+
+        return analyze_errors(job, Lexicon(wordnet))
+
+    _run("errors", analyse, data, model, device, json_path, quiet, pictures, settings)
+
+
+def _run(
+    kind: str,
+    analyse: Callable[["Job"], "Finding"],
+    data: str,
+    model: str,
+    device: str,
+    json_path: str | None,
+    quiet: bool,
+    pictures: Path | None,
+    settings: Mapping[str, Any],
+) -> None:
+    with session(f"analyze {kind}", json_path, quiet) as current:
+        from dinotxt.evaluation.job import Job
+        from dinotxt.evaluation.options import parse_options
+        from dinotxt.inference.encoder import load
+
+        parsed = parse_options(dict(settings))
+        encoder = load(model, device=device)
+        with current.progress(kind) as report_progress:
+            job = Job(
+                task="segmentation",
+                encoder=encoder,
+                data=data,
+                options=parsed,
+                on_skip=current.skip,
+                on_progress=report_progress,
+            )
+            found = analyse(job)
+        files = _draw(found, pictures)
+        _show(current, found)
+        current.finish(_with_files(found, files), done=found.report.n)
+
+
+def _draw(found: "Finding", folder: Path | None) -> list[str]:
+    """Draw the examples as numbered PNG files."""
+    files: list[str] = []
+    for number, example in enumerate(found.examples if folder else (), start=1):
+        assert folder is not None
+        path = folder / f"{number:02d}-{Path(example.image).stem}.png"
+        try:
+            with atomic_path(path) as temporary:
+                example.draw().save(temporary, format="PNG")
+        except OSError as error:
+            message = f"{folder} cannot be written ({error.strerror or error})"
+            raise DataError(f"{message}: choose another --pictures.") from error
+        files.append(str(path))
+    return files
+
+
+def _with_files(found: "Finding", files: Sequence[str]) -> dict[str, Any]:
+    content = found.to_dict()
+    for example, file in zip(content["examples"], files, strict=False):
+        example["file"] = file
+    return content
+
+
+def _show(current: Session, found: "Finding") -> None:
+    text = found.report.to_markdown()
+    current.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    for name, rows in found.details.items():
+        if isinstance(rows, list) and rows:
+            _table(current.console, name, rows)
+    for one in found.examples:
+        line = f"{one.image}: {one.shows}, {one.value:.3f}"
+        current.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(console: Console, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.markup import escape
+
+    table = Table(title=name.replace("_", " "), header_style="bold", pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows[:_NUM_ROWS]:
+        table.add_row(*(escape(_cell(value)) for value in row.values()))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _overrides(given: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in given:
+        label, equals, name = (part.strip() for part in entry.partition("="))
+        if not (label and equals and name):
+            raise ConfigError(f"--override {entry!r}: give CLASS=NAME.")
+        found[label] = name
+    return found
+
+
+def _write_names(path: Path, names: Sequence[str]) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text("\n".join(names) + "\n", "utf-8")
+    except OSError as error:
+        message = f"{path} cannot be written ({error.strerror or error}): choose another --out."
+        raise DataError(message) from error

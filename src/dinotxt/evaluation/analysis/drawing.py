@@ -1,0 +1,82 @@
+"""A picture beside its label maps, with captions and one legend."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dinotxt.data.transform import Picture
+from dinotxt.results.overlay import Entry, add_legend, blend
+from dinotxt.results.palette import UNLABELLED_COLOUR, palette
+
+_OPACITY = 0.6
+_GAP = 6
+_WIDTH = 480  # of a panel: pictures are made smaller, never larger
+_CAPTION = 24
+_FONT = 15
+_INK = (28, 30, 34)
+
+
+def draw_panels(
+    picture: Picture, maps: Mapping[str, NDArray[np.integer]], labels: Sequence[str]
+) -> Image.Image:
+    """Draw a picture and its label maps in a row.
+
+    Args:
+        picture: Opened.
+        maps: ``[H, W]`` by caption; values that are no label are grey.
+        labels: What the values stand for; the legend shows those that occur in the first map,
+            with their share of it, and then the others.
+    """
+    colours = np.concatenate([palette(len(labels)), np.array([UNLABELLED_COLOUR], np.uint8)])
+    plain = _as_rgb(picture)
+    panels = {"picture": plain}
+    for caption, label_map in maps.items():
+        known = np.where((label_map >= 0) & (label_map < len(labels)), label_map, len(labels))
+        panels[caption] = Image.fromarray(blend(np.asarray(plain), known, colours, _OPACITY))
+    return add_legend(_row(panels), _entries(list(maps.values()), labels, colours))
+
+
+def _row(panels: Mapping[str, Image.Image]) -> Image.Image:
+    small = {caption: _shrunk(panel) for caption, panel in panels.items()}
+    width = sum(panel.width for panel in small.values()) + _GAP * (len(small) - 1)
+    height = _CAPTION + max(panel.height for panel in small.values())
+    canvas = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT)
+    left = 0
+    for caption, panel in small.items():
+        draw.text((left + 2, _CAPTION // 2), caption, _INK, font, anchor="lm")
+        canvas.paste(panel, (left, _CAPTION))
+        left += panel.width + _GAP
+    return canvas
+
+
+def _shrunk(panel: Image.Image) -> Image.Image:
+    if panel.width <= _WIDTH:
+        return panel
+    height = max(1, round(panel.height * _WIDTH / panel.width))
+    return panel.resize((_WIDTH, height), Image.Resampling.LANCZOS)
+
+
+def _entries(
+    maps: Sequence[NDArray[np.integer]], labels: Sequence[str], colours: NDArray[np.uint8]
+) -> list[Entry]:
+    first = np.bincount(maps[0].clip(0, len(labels)).ravel(), minlength=len(labels) + 1)
+    present = np.unique(np.concatenate([one.clip(0, len(labels)).ravel() for one in maps]))
+    shares = first / max(first.sum(), 1)
+    order = sorted(present[present < len(labels)].tolist(), key=lambda label: -shares[label])
+    return [Entry(labels[label], _rgb(colours[label]), float(shares[label])) for label in order]
+
+
+def _rgb(colour: NDArray[np.uint8]) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in colour)
+    return red, green, blue
+
+
+def _as_rgb(picture: Picture) -> Image.Image:
+    """Return what a person sees: of mapped channels the first three, or grey."""
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    channels = picture[:3] if len(picture) >= 3 else np.repeat(picture[:1], 3, axis=0)
+    return Image.fromarray(np.rint(channels.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+
+from dinotxt.evaluation.analysis.naming import Candidates, Cells, search_names
+
+_AXES = np.eye(4, dtype=np.float32)
+_CELLS = Cells(_AXES[[0, 0, 1, 1, 2]].astype(np.float16), np.array([0, 0, 1, 1, 2]), 3)
+
+
+def test_the_mean_iou_of_places_is_that_of_the_classes_that_occur() -> None:
+    assert _CELLS.miou(np.array([0, 0, 1, 1, 2])) == 1
+    assert _CELLS.miou(np.array([0, 0, 0, 1, 2])) == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+
+
+def test_names_are_replaced_while_the_mean_iou_grows() -> None:
+    names, text = ("x", "b", "c"), _AXES[[3, 1, 2]].copy()
+    text[1, 0] = 0.5  # so b takes the places of x
+    offered = {0: Candidates(("far", "a"), _AXES[[3, 0]]), 1: Candidates(("b2",), _AXES[[3]])}
+    found, history = search_names(_CELLS, names, text, offered)
+    assert found == ("a", "b", "c")
+    assert history[0] < history[1] == history[-1] == 1
+
+
+def test_no_two_classes_get_the_same_name() -> None:
+    names, text = ("x", "a", "c"), _AXES[[3, 1, 2]].copy()
+    text[1, 0] = 0.5
+    found, _ = search_names(_CELLS, names, text, {0: Candidates(("a",), _AXES[[0]])})
+    assert found == names
