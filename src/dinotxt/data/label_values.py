@@ -47,5 +47,5 @@ class LabelValues:
         first, last = min(self.classes), max(self.classes)
         if self.classes != tuple(range(first, last + 1)):
             return f"it is none of the {len(self.classes)} values of classes, nor ignored."
-        ignored = " and ".join(map(str, sorted({*self.ignored, IGNORED})))
-        return f"values go from {first} to {last} (the classes, in order), {ignored} is ignored."
+        ignored = ", ".join(map(str, sorted({*self.ignored, IGNORED})))
+        return f"values go from {first} to {last} (the classes, in order); ignored: {ignored}."

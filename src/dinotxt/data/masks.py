@@ -50,7 +50,6 @@ class MaskSet:
         values: What the pixels of the label maps stand for; None: the number of their class.
         variants: Other names of the classes, by the name of the list.
         background: Whether the first class is what no name fits.
-        palette: The colours of the classes, ``(red, green, blue)``, where the data have their own.
         name: Of a published data set.
     """
 
@@ -59,7 +58,6 @@ class MaskSet:
     values: LabelValues | None = None
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     background: bool = False
-    palette: tuple[tuple[int, int, int], ...] | None = None
     name: str | None = None
 
     def truth(self, item: MaskedImage, size: tuple[int, int] | None = None) -> NDArray[np.int64]:

@@ -63,7 +63,6 @@ class Layout(Config):
         image_suffix: What follows the stem of a picture.
         encodings: In order of preference.
         classes: A list of ``dinotxt.text.class_names``.
-        palette: Its own colours.
     """
 
     title: str
@@ -73,7 +72,6 @@ class Layout(Config):
     image_suffix: str
     encodings: tuple[Encoding, ...] = Field(min_length=1)
     classes: str
-    palette: tuple[tuple[int, int, int], ...] | None = None
 
     @property
     def background(self) -> bool:

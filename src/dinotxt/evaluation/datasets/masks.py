@@ -47,7 +47,6 @@ def open_masks(data: str | Path, *, on_skip: Callable[[Skip], None] | None = Non
         values=encoding.label_values(len(layout.names()) - len(background)),
         variants=variants,
         background=layout.background,
-        palette=layout.palette,
         name=address.name,
     )
 
