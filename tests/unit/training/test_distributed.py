@@ -1,0 +1,175 @@
+"""Training steps over real processes, against one process with the whole batch."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dinotxt.errors import BackendError, DataError
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.training.batches import Batch
+from dinotxt.training.config import TrainConfig
+from dinotxt.training.distributed import World, joined
+from dinotxt.training.learner import Learner
+from dinotxt.training.shards import join, part_of
+
+Make = Callable[..., TrainConfig]
+Together = Callable[[int, Callable[[int], Any]], list[Any]]
+CPU = torch.device("cpu")
+STEPS = 5
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+
+def batch(step: int, start: int, stop: int) -> Batch:
+    generator = torch.Generator().manual_seed(step)
+    images = torch.randn(8, 3, 32, 32, generator=generator, dtype=torch.float64)
+    ids = torch.randint(1, 49406, (8, 6), generator=generator)
+    lengths = torch.randint(1, 7, (8,), generator=generator)
+    return Batch(images[start:stop], ids[start:stop], lengths[start:stop])
+
+
+def micro_batches(step: int, rank: int, size: int, micro: int, dtype: torch.dtype) -> list[Batch]:
+    share = 8 // size
+    parts = range(rank * share, (rank + 1) * share, micro)
+    batches = [batch(step, start, min(start + micro, (rank + 1) * share)) for start in parts]
+    return [replace(part, vision=part.vision.to(dtype)) for part in batches]  # type: ignore[arg-type]
+
+
+def learner(config: TrainConfig, world: World, dtype: torch.dtype, state: Any = None) -> Learner:
+    torch.manual_seed(world.rank + 1 if world.rank else 0)  # only the first one's weights count
+    model = DinoTxt.from_config(config.model).to(dtype)
+    with torch.no_grad():
+        for name, parameter in model.vision_head.named_parameters():
+            if "gamma" in name:
+                parameter.fill_(1.0)
+    return Learner(model, config, world=world, state=state)
+
+
+def five_steps(
+    config: TrainConfig, world: World, dtype: torch.dtype, micro: int = 8, state: Any = None
+) -> tuple[list[float], dict[str, Tensor], dict[str, Any]]:
+    """Return the losses, the averaged weights and this process's part of the state."""
+    # what is loaded becomes the parameters' own storage
+    trained = learner(config, world, dtype, copy.deepcopy(state))
+    losses = [
+        trained.update(step, micro_batches(step, world.rank, world.size, micro, dtype))[0].item()
+        for step in range(STEPS)
+    ]
+    assert trained.is_finite()
+    with trained.averaged() as model:
+        weights = {name: value.clone() for name, value in model.trainable_state_dict().items()}
+    return losses, weights, part_of(trained.state_dict(), world.rank, world.size)
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype", "tolerance"),
+    [(2, torch.float64, 1e-10), (2, torch.float32, 1e-5), (4, torch.float64, 1e-10)],
+)
+def test_processes_train_as_one(
+    config: Make, together: Together, count: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    common = ("optim.average=0.9", "optim.clip_norm=0.2", "model.vision_head.patch_dropout=0.25")
+    changes = {
+        "ddp": (8, ()),
+        "ddp, cached": (1, ("compute.exchange=gather",)),
+        "fsdp": (8, ("compute.parallel=fsdp", "compute.activation_checkpointing=true")),
+        "fsdp, cached": (1, ("compute.parallel=fsdp", "loss.kind=sigmoid")),
+    }
+    if count > 2:
+        changes = {name: changes[name] for name in ("ddp, cached", "fsdp")}
+    settings = {name: (micro, config(*common, *own)) for name, (micro, own) in changes.items()}
+
+    def work(rank: int) -> dict[str, Any]:
+        with joined(CPU) as world:
+            assert (world.rank, world.size) == (rank, count)
+            return {
+                name: five_steps(own, world, dtype, micro)
+                for name, (micro, own) in settings.items()
+            }
+
+    results = together(count, work)
+    for name, (_, own) in settings.items():
+        losses, weights, state = five_steps(own, World(CPU), dtype)
+        for result in results:
+            torch.testing.assert_close(result[name][0], losses, rtol=0, atol=tolerance)
+            if dtype == torch.float64:  # AdamW makes whole steps of the rounding of tiny gradients
+                torch.testing.assert_close(result[name][1], weights, rtol=0, atol=1e-9)
+        joint = join([result[name][2] for result in results])
+        moments, expected = joint["optimizer"]["state"], state["optimizer"]["state"]
+        torch.testing.assert_close(moments, expected, rtol=0, atol=tolerance)
+        assert joint["optimizer"]["param_groups"] == state["optimizer"]["param_groups"]
+
+
+def test_a_state_goes_on_with_another_number_of_processes_and_other_shards(
+    config: Make, together: Together
+) -> None:
+    plain = config("optim.average=0.9")
+    sharded = config("optim.average=0.9", "compute.parallel=fsdp")
+
+    def first(rank: int) -> Any:
+        with joined(CPU) as world:
+            return five_steps(sharded, world, torch.float64)[2]
+
+    state = join(together(2, first))
+    losses, weights, _ = five_steps(plain, World(CPU), torch.float64, state=state)
+
+    def second(rank: int) -> Any:
+        with joined(CPU) as world:
+            return five_steps(sharded, world, torch.float64, state=state)[:2]
+
+    for result in together(4, second):
+        torch.testing.assert_close(result[0], losses, rtol=0, atol=1e-10)
+        torch.testing.assert_close(result[1], weights, rtol=0, atol=1e-9)
+
+
+def test_processes_tell_each_other(together: Together) -> None:
+    def work(rank: int) -> list[Any]:
+        with joined(CPU) as world:
+            told = [
+                world.counts(rank + 5),
+                world.any(rank == 1),
+                world.any(False),
+                world.gather(f"from {rank}"),
+                world.collect([rank] * rank),
+                world.collect([]),
+                world.first(lambda: f"by {rank}"),
+                world.twin().counts(rank),
+            ]
+
+            def fail() -> None:
+                raise DataError(f"{rank} fails")
+
+            with pytest.raises(DataError, match="0 fails"):
+                world.first(fail)
+            return told
+
+    expected = [[5, 6, 7], True, False, ["from 0", "from 1", "from 2"], [1, 2, 2], [], "by 0"]
+    assert together(3, work) == [[*expected, [0, 1, 2]]] * 3
+
+
+def test_one_process_is_alone_and_asks_nobody() -> None:
+    with joined(CPU) as world:
+        assert (world.size, world.is_first, world.group) == (1, True, None)
+        assert not dist.is_initialized()
+    assert world.twin() is world
+    assert world.counts(3) == [3]
+    assert world.collect(["a"]) == ["a"]
+    with pytest.raises(DataError):
+        world.first(lambda: next(_raising()))
+
+
+def test_a_device_of_one_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    with pytest.raises(BackendError, match="mps cannot be shared"), joined(torch.device("mps")):
+        pass
+
+
+def _raising() -> Iterator[None]:
+    raise DataError("no")
+    yield
