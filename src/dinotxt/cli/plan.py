@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from dinotxt.cli import options
@@ -172,7 +173,7 @@ def _plan_training(
     current.console.print(
         f"Table 7 beside our formula at {hardware.utilisation:.3f} of a GPU's peak, then this run"
     )
-    _show(current, rows)
+    _show(current, [_short(row) for row in rows])
     current.console.print("Storage")
     _show(current, storage)
     current.finish(
@@ -185,12 +186,26 @@ def _plan_training(
     )
 
 
+def _short(row: "dict[str, Any]") -> dict[str, Any]:
+    """Return the columns of a row that fit a terminal."""
+    samples, kind = row["samples"], str(row["gpu"]).partition(" ")[0]
+    return {
+        "method": str(row["method"]).rpartition(": ")[2],
+        "pairs": None if samples is None else f"{samples / 1e9:.3g}B",
+        "GPUs": kind if row["gpus"] is None else f"{row['gpus']} {kind}",
+        "GFLOPs": row["gflops_a_sample"],
+        "GPU-h": row["gpu_hours"],
+        "paper": row["gpu_hours_paper"],
+        "MWh": row["megawatt_hours"],
+    }
+
+
 def _show(current: Session, rows: "Sequence[dict[str, Any]]") -> None:
-    table = Table(*rows[0])
+    table = Table(*rows[0], box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*("-" if value is None else _text(value) for value in row.values()))
     current.console.print(table)
 
 
 def _text(value: object) -> str:
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+    return f"{value:,.5g}" if isinstance(value, float) else str(value)

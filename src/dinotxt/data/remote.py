@@ -3,6 +3,7 @@
 import errno
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,7 +52,7 @@ class Remote:
             if not any(sign in address for sign in "*["):
                 found[address] = None
                 continue
-            matches = self._retry(address, lambda address=address: self._glob(address))
+            matches = self._retry(address, partial(self._glob, address))
             found.update(dict.fromkeys(matches))
             if not matches:
                 report(Skip(address, "matches nothing"))

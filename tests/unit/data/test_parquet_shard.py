@@ -24,7 +24,11 @@ def unpacked(tmp_path: Path, columns: dict[str, list[Any]]) -> list[tuple[str, b
 
 
 def test_rows_become_samples_in_their_order(tmp_path: Path) -> None:
-    columns = {"jpg": [b"one", b"two"], "caption": ["a dog", "a cat"], "key": ["x/1", "y"]}
+    columns: dict[str, list[Any]] = {
+        "jpg": [b"one", b"two"],
+        "caption": ["a dog", "a cat"],
+        "key": ["x/1", "y"],
+    }
     assert unpacked(tmp_path, columns) == [
         ("out/00000000-x_1", b"one", ("a dog",)),
         ("out/00000001-y", b"two", ("a cat",)),
