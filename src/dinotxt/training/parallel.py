@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -32,17 +34,37 @@ def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> n
             fully_shard(block, mesh=mesh)
         fully_shard(towers, mesh=mesh)
         return towers
-    # Searching for unused parameters keeps the buckets as they are. DDP would otherwise lay them
-    # out anew after the first step, and a resumed run would round in another order.
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # newer releases rename broadcast_buffers
-        return DistributedDataParallel(
+        copies = DistributedDataParallel(
             towers,
             broadcast_buffers=False,
-            find_unused_parameters=True,
+            find_unused_parameters=towers.backbone is not None,
             gradient_as_bucket_view=True,
         )
+    copies.register_comm_hook(world.size, _average)
+    return copies
+
+
+def _average(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """Average a bucket by adding the processes' values in their order.
+
+    DDP lays its buckets out anew after the first step; the usual ring adds in an order that
+    depends on the place in a bucket, and a resumed run would round otherwise. Each process sums
+    one part of the bucket, so that as much is sent as in a ring.
+    """
+    values = bucket.buffer()
+    padded = F.pad(values, (0, -len(values) % size))
+    parts = torch.empty_like(padded)
+    dist.all_to_all_single(parts, padded)
+    first, *others = parts.chunk(size)
+    for part in others:
+        first += part
+    dist.all_gather_into_tensor(padded, first / size)
+    values.copy_(padded[: len(values)])
+    done: torch.futures.Future[Tensor] = torch.futures.Future()
+    done.set_result(values)
+    return done
 
 
 def accumulating(towers: nn.Module) -> AbstractContextManager[None]:

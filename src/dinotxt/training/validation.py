@@ -58,7 +58,7 @@ class Validation:
         self.num_workers = num_workers
         self.on_skip = on_skip
         self._mine = slice(world.rank, None, world.size)
-        self._kept: list[tuple[Tokens, NDArray[np.int64]]] = []
+        self._kept: list[tuple[Tokens, NDArray[np.int64]]] | None = None
 
     @torch.no_grad()
     def __call__(self, model: DinoTxt) -> dict[str, float]:
@@ -84,7 +84,8 @@ class Validation:
                 tokens = self._tokens(model, vision)
                 yield model.encode_tokens(tokens).cpu(), pairs
             return
-        if not self._kept:
+        if self._kept is None:
+            self._kept = []
             kind = pooled_kind(model.vision_head.config)
             for vision, pairs in self._read():
                 tokens = as_pooled(self._tokens(model, vision), kind)
