@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dinotxt.data.image import EXTENSIONS
+from dinotxt.inference.frames import mirrored_name, play_order
 from dinotxt.results.skip import Skip
 from dinotxt.search.scan import scan
 
@@ -14,7 +15,8 @@ OnSkip = Callable[[Skip], None]
 def expand_pictures(given: Sequence[str], on_skip: OnSkip) -> list[str]:
     """Return the picture files that arguments stand for, each once, in a fixed order.
 
-    A folder gives the pictures in it, however deep; a pattern (``*``, ``?``, ``[a-z]``, ``**``)
+    A folder gives the pictures in it, however deep, in the order of their numbers (the frames of
+    a video as they are played); a pattern (``*``, ``?``, ``[a-z]``, ``**``)
     the pictures among its matches; any other argument is a file, whatever its extension.
 
     Args:
@@ -33,14 +35,34 @@ def expand_pictures(given: Sequence[str], on_skip: OnSkip) -> list[str]:
 def _expand(argument: str, on_skip: OnSkip) -> Iterator[str]:
     path = Path(argument)
     if path.is_dir():
-        yield from (str(path / entry.path) for entry in scan(path, on_skip=on_skip))
+        yield from play_order(str(path / entry.path) for entry in scan(path, on_skip=on_skip))
     elif path.exists() or not glob.has_magic(argument):
         if path.exists():
             yield argument
     else:
-        for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207 - keeps "./"
+        for match in play_order(glob.glob(argument, recursive=True)):  # noqa: PTH207 - keeps "./"
             if Path(match).suffix.lower() in EXTENSIONS and Path(match).is_file():
                 yield match
+
+
+def output_names(given: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Return what the results of pictures are called, each once.
+
+    A picture from a folder argument keeps its path below that folder, without the suffix; any
+    other has the stem of its file. From the second of a name on there is a number.
+    """
+    folders = [argument for argument in given if Path(argument).is_dir()]
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        root = next((folder for folder in folders if Path(path).is_relative_to(folder)), None)
+        stem = name = Path(path).stem if root is None else mirrored_name(path, root)
+        number = 2
+        while name.casefold() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.casefold())
+        names.append(name)
+    return names
 
 
 def _why_nothing(argument: str) -> str:

@@ -1,9 +1,8 @@
 """``dinotxt segment``: a label for every pixel, as label maps and overlays."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -12,17 +11,14 @@ from rich.table import Table
 from dinotxt.cli import options
 from dinotxt.cli.classify import Images
 from dinotxt.cli.labels import read_labels
+from dinotxt.cli.segment_output import Output
 from dinotxt.cli.session import Session, session
-from dinotxt.errors import ConfigError, DataError
-from dinotxt.files import atomic_path
+from dinotxt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from dinotxt.inference.dense import Mode
     from dinotxt.inference.encoder import Encoder
     from dinotxt.inference.segmenter import Segmenter
-    from dinotxt.results.segmentation import Segmentation
 
 Out = Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="For the PNG files.")]
 Background = Annotated[
@@ -30,6 +26,25 @@ Background = Annotated[
     typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled."),
 ]
 Soft = Annotated[bool, typer.Option("--soft", help="Write each label's own mask too.")]
+ValueText = Annotated[
+    Literal["cls", "patch"],
+    typer.Option(help="The half of the text feature that --embedding value is compared with."),
+]
+Refine = Annotated[
+    Literal["pamr"] | None, typer.Option(help="Move scores to neighbours of like colour.")
+]
+Palette = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Colours of a data set, such as cityscapes or voc20."),
+]
+Figure = Annotated[
+    str | None,
+    typer.Option(metavar="pca,clusters", help="More figures: patches by components, clusters."),
+]
+Compare = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Draw what a second model says beside the first."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows or crops a forward pass.")]
 Size = Annotated[
     int | None,
@@ -40,6 +55,7 @@ Seconds = Annotated[
     typer.Option(metavar="S", help="A time a picture instead of --crops, by a measured rate."),
 ]
 _SHOWN = 6
+_ROWS = 40
 
 
 def segment(
@@ -55,7 +71,12 @@ def segment(
     background: Background = None,
     upsample: options.Upsample = "logits",
     embedding: options.Embedding = None,
+    value_text: ValueText = "cls",
     soft: Soft = False,
+    refine: Refine = None,
+    palette: Palette = None,
+    figure: Figure = None,
+    compare: Compare = None,
     model: options.Model = "lite",
     device: options.Device = "auto",
     batch_size: BatchSize = 8,
@@ -66,30 +87,38 @@ def segment(
 ) -> None:
     """Label every pixel of each picture; write label maps and overlays with a legend."""
     with session("segment", json_path, quiet) as current:
-        from dinotxt.cli.pictures import expand_pictures
+        from dinotxt.cli.pictures import expand_pictures, output_names
         from dinotxt.inference.encoder import load
         from dinotxt.inference.segmenter import Segmenter
 
-        names = read_labels(labels, labels_file)
+        wanted = read_labels(labels, labels_file)
         paths = expand_pictures(images, current.skip)
         results: list[dict[str, Any]] = []
         budget: dict[str, Any] = {}
-        if paths:
-            encoder = load(model, device=device)
-            look = _mode(encoder, mode, size, crops, seconds, batch_size)
-            budget = _budget(current.console, look)
-            predict = Segmenter(
+
+        def build(name: str) -> "Segmenter":
+            encoder = load(name, device=device)
+            if embedding is not None:
+                encoder = encoder.with_embedding(embedding, value_text=value_text)
+            return Segmenter(
                 encoder,
-                names,
-                mode=look,
+                wanted,
+                mode=_mode(encoder, mode, size, crops, seconds, batch_size),
                 templates=templates,
                 background=background,
                 upsample=upsample,
-                embedding=embedding,
                 soft=soft,
+                refine=refine,
                 batch_size=batch_size,
             )
-            results = _run(current, predict, paths, Path(out), num_workers)
+
+        if paths:
+            predict = build(model)
+            other = None if compare is None else build(compare)
+            figures = tuple(name.strip() for name in (figure or "").split(",") if name.strip())
+            output = Output(Path(out), predict, palette, figures, other)
+            budget = _budget(current.console, predict.mode)
+            results = _run(current, output, paths, output_names(images, paths), num_workers)
         _show(current.console, results)
         current.finish({**budget, "results": results}, done=len(results))
 
@@ -126,80 +155,19 @@ def _budget(console: Console, mode: "Mode") -> dict[str, Any]:
 
 def _run(
     current: Session,
-    predict: "Segmenter",
+    output: Output,
     paths: Sequence[str],
-    out: Path,
+    names: Sequence[str],
     num_workers: int | None,
 ) -> list[dict[str, Any]]:
     results = []
-    names = _unique_names(paths)
     with current.progress("segment") as report:
-        for position, result in predict.segment_many(
+        for position, result in output.predict.segment_many(
             paths, num_workers=num_workers, on_skip=current.skip
         ):
-            results.append(_write(result, paths[position], out, names[position]))
+            results.append(output.write(result, paths[position], names[position]))
             report(position + 1, len(paths))
     return results
-
-
-def _write(result: "Segmentation", path: str, out: Path, name: str) -> dict[str, Any]:
-    from dinotxt.search.scan import printable
-
-    label_map, overlay = out / f"{name}_labels.png", out / f"{name}_overlay.png"
-    try:
-        result.save_label_map(label_map)
-        _save(result.overlay(path), overlay)
-        soft = _write_soft(result, out, name)
-    except OSError as error:
-        message = f"{out} cannot be written ({error.strerror or error}): choose another --out."
-        raise DataError(message) from error
-    height, width = result.label_map.shape
-    return {
-        "image": printable(path),
-        "size": [width, height],
-        "label_map": printable(label_map),
-        "overlay": printable(overlay),
-        "areas": dict(result.areas),
-        **({"soft": soft} if soft else {}),
-    }
-
-
-def _write_soft(result: "Segmentation", out: Path, name: str) -> dict[str, str]:
-    """Write each label's mask as 8-bit grey, 255 for a sure fit."""
-    import numpy as np
-    from PIL import Image
-
-    from dinotxt.search.scan import printable
-
-    written: dict[str, str] = {}
-    if result.scores is None:
-        return written
-    for position, label in enumerate(result.labels):
-        slug = re.sub(r"[^\w-]+", "-", label).strip("-")[:40]
-        path = out / f"{name}_soft-{position:03d}-{slug}.png"
-        grey = np.rint(result.mask(label) * 255).astype(np.uint8)
-        _save(Image.fromarray(grey), path)
-        written[label] = printable(path)
-    return written
-
-
-def _save(picture: "Image.Image", path: Path) -> None:
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format="PNG")
-
-
-def _unique_names(paths: Sequence[str]) -> list[str]:
-    """Return the stem of each file; from the second of a stem on with a number."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        stem = name = Path(path).stem
-        number = 2
-        while name.casefold() in taken:
-            name, number = f"{stem}-{number}", number + 1
-        taken.add(name.casefold())
-        names.append(name)
-    return names
 
 
 def _show(console: Console, results: Sequence[dict[str, Any]]) -> None:
@@ -211,9 +179,11 @@ def _show(console: Console, results: Sequence[dict[str, Any]]) -> None:
     table.add_column("picture", overflow="fold")
     table.add_column("areas", overflow="fold")
     table.add_column("overlay", overflow="fold")
-    for result in results:
+    for result in results[:_ROWS]:
         order = sorted(result["areas"].items(), key=lambda pair: -pair[1])
         areas = [f"{label} {share:.1%}" for label, share in order[:_SHOWN] if share > 0]
         cells = (result["image"], ", ".join(areas) or "unlabelled", result["overlay"])
         table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
+    if len(results) > _ROWS:
+        console.print(f"and {len(results) - _ROWS} more pictures", highlight=False)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip
 from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_rows, tile_rows
 from dinotxt.inference.encoder import Encoder, Features, check_labels
-from dinotxt.inference.highres import HighRes
+from dinotxt.inference.highres import HighRes, SegmentScores
+from dinotxt.inference.pamr import Pamr
 from dinotxt.inference.window import SlidingWindow, Whole
 from dinotxt.models.config import Embedding
 from dinotxt.results.segmentation import Segmentation, map_dtype
@@ -43,6 +44,8 @@ class Segmenter:
         embedding: What stands for a patch (``Encoder.with_embedding``); None: the encoder's own.
         soft: Whether to keep each label's own score too: the chance, by the model's logit scale,
             that a place fits the label better than the best of four neutral words.
+        refine: ``pamr`` moves the scores to neighbours of like colour (PAMR, as in TCL's main
+            table); a ``Pamr`` has other settings.
         batch_size: Windows or crops a forward pass.
 
     Raises:
@@ -60,16 +63,18 @@ class Segmenter:
         upsample: Upsample = "logits",
         embedding: Embedding | None = None,
         soft: bool = False,
+        refine: Literal["pamr"] | Pamr | None = None,
         batch_size: int = 8,
     ) -> None:
         check_labels(labels)
-        _check_options(labels, background, upsample)
+        _check_options(labels, background, upsample, refine)
         self.encoder = encoder if embedding is None else encoder.with_embedding(embedding)
         self.labels = tuple(labels)
         self.mode: Mode = Whole() if mode is None else mode
         self._background = background
         self._upsample: Upsample = upsample
         self._soft = soft
+        self._refine = Pamr() if refine == "pamr" else refine
         self._batch_size = batch_size
         self._dtype = map_dtype(len(labels))
         features = encoder.encode_labels(labels, templates)
@@ -128,11 +133,14 @@ class Segmenter:
             upsample=self._upsample,
             batch_size=self._batch_size,
         )
+        clusters = scores.segments if isinstance(scores, SegmentScores) else None
+        if self._refine is not None:
+            scores = self._refine.refine(scores, picture, self.encoder.transform)
         width, height = picture_size(picture)
         label_map = self._label_map(scores, height, width)
         soft = self._soft_scores(scores) if self._soft else None
         decode = partial(_show, self.encoder.transform)
-        return Segmentation(name, label_map, self.labels, decode, soft)
+        return Segmentation(name, label_map, self.labels, decode, soft, clusters)
 
     def _label_map(
         self, scores: ScoreMap, height: int, width: int
@@ -169,7 +177,9 @@ def _show(transform: Transform, source: ImageSource) -> Image.Image:
     return Image.fromarray(np.rint(channels.transpose(1, 2, 0) * 255).astype(np.uint8))
 
 
-def _check_options(labels: Sequence[str], background: float | None, upsample: str) -> None:
+def _check_options(
+    labels: Sequence[str], background: float | None, upsample: str, refine: object
+) -> None:
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         raise ConfigError(f"The label {repeated[0]!r} is there twice: remove one.")
@@ -177,3 +187,5 @@ def _check_options(labels: Sequence[str], background: float | None, upsample: st
         raise ConfigError(f"background is {background}: give a cosine from -1 to 1.")
     if upsample not in get_args(Upsample):
         raise ConfigError(f"upsample is {upsample!r}: give logits or features.")
+    if not (refine is None or refine == "pamr" or isinstance(refine, Pamr)):
+        raise ConfigError(f"refine is {refine!r}: give pamr, or leave it out.")

@@ -69,7 +69,8 @@ class GroupVit(nn.Module):
         )
         patches = shares @ nn.functional.normalize(projected, dim=-1)
         height, width = images.shape[-2:]
-        return patches.unflatten(1, (height // self.patch_size, width // self.patch_size))
+        grid = (height // self.patch_size, width // self.patch_size)
+        return torch.unflatten(patches, 1, grid)
 
     def dense_text(
         self, text_features: Tensor, embedding: Embedding = "patch", value_text: TextHalf = "cls"

@@ -97,7 +97,7 @@ def find_tower(visual: Any) -> "NativeTower | ResNetTower | TimmTower":
     Raises:
         ConfigError: If the kind is unknown.
     """
-    kinds = {
+    kinds: dict[str, type[NativeTower | ResNetTower | TimmTower]] = {
         "VisionTransformer": NativeTower,
         "ModifiedResNet": ResNetTower,
         "TimmModel": TimmTower,

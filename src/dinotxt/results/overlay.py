@@ -22,12 +22,12 @@ class Entry:
     Attributes:
         text: What the colour stands for.
         colour: RGB.
-        share: The fraction of the picture, from 0 to 1.
+        share: The fraction of the picture, from 0 to 1; None shows none.
     """
 
     text: str
     colour: tuple[int, int, int]
-    share: float
+    share: float | None
 
 
 def blend(
@@ -59,13 +59,20 @@ def blend(
     return out
 
 
-def add_legend(picture: Image.Image, entries: Sequence[Entry]) -> Image.Image:
+def add_legend(
+    picture: Image.Image, entries: Sequence[Entry], *, num_panels: int = 1
+) -> Image.Image:
     """Return the picture with a strip under it: swatch, name and share, in columns.
 
     Entries past the 24th are summed up in one line.
+
+    Args:
+        picture: The picture.
+        entries: The lines.
+        num_panels: Pictures beside each other in it: the font grows with the width of one.
     """
     shown = _shorten(entries)
-    size = max(_SMALLEST_FONT, round(picture.width / _CHARACTERS_ACROSS))
+    size = max(_SMALLEST_FONT, round(picture.width / num_panels / _CHARACTERS_ACROSS))
     font = ImageFont.load_default(size)
     natural = max(font.getlength(entry.text) for entry in shown) + 8.0 * size
     margin, gap, line = round(size * 0.9), round(size * 2.2), round(size * 1.75)
@@ -100,7 +107,8 @@ def _shorten(entries: Sequence[Entry]) -> list[Entry]:
     if len(entries) <= _MAX_ENTRIES:
         return list(entries)
     kept, rest = list(entries[: _MAX_ENTRIES - 1]), entries[_MAX_ENTRIES - 1 :]
-    return [*kept, Entry(f"{len(rest)} more", _PAPER, sum(entry.share for entry in rest))]
+    shares = [entry.share for entry in rest if entry.share is not None]
+    return [*kept, Entry(f"{len(rest)} more", _PAPER, sum(shares) if shares else None)]
 
 
 def _draw_entry(
@@ -114,12 +122,18 @@ def _draw_entry(
     top = middle - swatch // 2
     box = (left, top, left + swatch, top + swatch)
     draw.rounded_rectangle(box, radius=max(2, swatch // 4), fill=entry.colour)
-    share = f"{entry.share:.1%}" if entry.share >= 0.001 else "<0.1%"
+    share = _percent(entry.share)
     share_width = font.getlength(share)
     text_left = left + swatch * 1.5
     room = cell - swatch * 2 - share_width
     draw.text((text_left, middle), _fit(entry.text, font, room), _INK, font, anchor="lm")
     draw.text((left + cell, middle), share, _FAINT, font, anchor="rm")
+
+
+def _percent(share: float | None) -> str:
+    if share is None:
+        return ""
+    return f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float) -> str:

@@ -2,13 +2,21 @@
 
 The first twelve are chosen by hand. Each further one is the colour whose smallest distance to
 those before it is the largest, in OKLab (Ottosson, 2020), where distances follow what people see.
+
+Data sets have palettes of their own, by the position of a class: those that ADE20K, Cityscapes and
+CamVid publish, the colour map of PASCAL VOC, and ADE20K's from its second colour on for Context59,
+as mmsegmentation has it. COCO-Stuff's repeats colours, so the usual one stands in for it.
 """
 
 from functools import lru_cache
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.errors import ConfigError
+
+DATASET_PALETTES = ("ade20k", "camvid", "cityscapes", "context59", "voc20")
 UNLABELLED_COLOUR = (128, 128, 128)
 _FIRST = (
     (46, 134, 222),  # blue
@@ -52,6 +60,44 @@ def _palette(num_colours: int) -> NDArray[np.uint8]:
 def palette(num_colours: int) -> NDArray[np.uint8]:
     """Return ``[num_colours, 3]`` RGB colours; a longer palette starts with the shorter one."""
     return _palette(num_colours)[:num_colours]
+
+
+def dataset_palette(name: str, num_colours: int) -> NDArray[np.uint8]:
+    """Return the first colours of a data set's palette, ``[num_colours, 3]``.
+
+    Raises:
+        ConfigError: If the palette is unknown or has fewer colours.
+    """
+    if name not in DATASET_PALETTES:
+        raise ConfigError(f"palette is {name!r}: choose from {', '.join(DATASET_PALETTES)}.")
+    colours = _published(name)
+    if num_colours > len(colours):
+        message = f"The palette {name} has {len(colours)} colours for {num_colours} labels"
+        raise ConfigError(f"{message}: it goes with the classes of {name}, in their order.")
+    return colours[:num_colours]
+
+
+@lru_cache(maxsize=8)
+def _published(name: str) -> NDArray[np.uint8]:
+    if name == "voc20":
+        colours = np.array([_voc_colour(index) for index in range(1, 21)], dtype=np.uint8)
+    else:
+        source = "ade20k" if name == "context59" else name
+        text = files("dinotxt.results").joinpath("palettes", f"{source}.txt").read_text("ascii")
+        colours = np.array([list(bytes.fromhex(line)) for line in text.split()], dtype=np.uint8)
+    if name == "context59":
+        colours = colours[1:60]
+    colours.setflags(write=False)
+    return colours
+
+
+def _voc_colour(index: int) -> tuple[int, int, int]:
+    """Spread the bits of an index over the channels, high bits first, as VOC's devkit does."""
+    channels = [0, 0, 0]
+    for place in range(8):
+        for channel in range(3):
+            channels[channel] |= (index >> (3 * place + channel) & 1) << (7 - place)
+    return channels[0], channels[1], channels[2]
 
 
 def _candidates() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

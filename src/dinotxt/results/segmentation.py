@@ -1,7 +1,7 @@
 """What a segmenter says about one picture: a label for every pixel."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import atomic_path
 from dinotxt.results.overlay import Entry, add_legend, blend
-from dinotxt.results.palette import UNLABELLED_COLOUR, palette
+from dinotxt.results.palette import UNLABELLED_COLOUR, dataset_palette, palette
 
 UNLABELLED = "unlabelled"
 _SMALL = np.iinfo(np.uint8).max
@@ -41,6 +41,9 @@ class Segmentation:
         decode: Opens what ``overlay`` is given as an upright RGB picture.
         scores: ``[C, h, w]`` soft scores from 0 to 1 of every label by itself, at the resolution
             they were computed in, or None if they were not asked for.
+        clusters: int32 ``[h, w]``, the cluster of each place, where the mode makes clusters.
+        colours: uint8 ``[K, 3]``, the colours of the labels, or None for the usual ones; see
+            ``with_palette``.
     """
 
     image: str
@@ -48,6 +51,8 @@ class Segmentation:
     labels: tuple[str, ...]
     decode: Callable[[Any], Image.Image] = field(repr=False)
     scores: NDArray[np.float32] | None = None
+    clusters: NDArray[np.int32] | None = None
+    colours: NDArray[np.uint8] | None = None
 
     @property
     def unlabelled(self) -> int:
@@ -83,6 +88,23 @@ class Segmentation:
         small = Image.fromarray(self.scores[position].astype(np.float32))
         return np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
 
+    def with_palette(self, name: str) -> "Segmentation":
+        """Return the same result in the colours of a data set, by the positions of the labels.
+
+        Args:
+            name: A key of ``dinotxt.results.palette.DATASET_PALETTES``.
+
+        Raises:
+            ConfigError: If the palette is unknown or has fewer colours than there are labels.
+        """
+        return replace(self, colours=dataset_palette(name, len(self.labels)))
+
+    def colour_map(self, *, legend: bool = False) -> Image.Image:
+        """Return the label map in its colours, unlabelled pixels in grey."""
+        colours = self._colours()
+        plain = Image.fromarray(colours[np.minimum(self.label_map, len(self.labels))])
+        return add_legend(plain, self.entries()) if legend else plain
+
     def overlay(self, image: Any, opacity: float = 0.5, *, legend: bool = True) -> Image.Image:
         """Draw the regions over the picture, with a legend of names and areas under it.
 
@@ -107,7 +129,7 @@ class Segmentation:
         colours = self._colours()
         index_map = np.minimum(self.label_map, len(self.labels))
         tinted = Image.fromarray(blend(np.asarray(picture), index_map, colours, opacity))
-        return add_legend(tinted, self._entries(colours)) if legend else tinted
+        return add_legend(tinted, self.entries()) if legend else tinted
 
     def save_label_map(self, path: str | Path) -> None:
         """Write the label map as a PNG: 8 bits with a palette, or 16-bit grey from 256 labels.
@@ -122,6 +144,14 @@ class Segmentation:
         with atomic_path(path) as temporary:
             picture.save(temporary, format="PNG", optimize=False)
 
+    def entries(self) -> list[Entry]:
+        """Return the lines of a legend: the labels in the picture, the largest first."""
+        shares, colours = self._shares(), self._colours()
+        names = (*self.labels, UNLABELLED)
+        order = np.argsort(-shares, kind="stable")
+        present = [int(i) for i in order if shares[i] > 0]
+        return [Entry(names[i], _rgb(colours[i]), float(shares[i])) for i in present]
+
     def _shares(self) -> NDArray[np.float64]:
         """Return ``[C + 1]`` fractions; the last is unlabelled."""
         flat = np.minimum(self.label_map, len(self.labels)).ravel()
@@ -130,18 +160,14 @@ class Segmentation:
 
     def _colours(self) -> NDArray[np.uint8]:
         grey = np.array([UNLABELLED_COLOUR], dtype=np.uint8)
-        return np.concatenate([palette(len(self.labels)), grey])
+        return np.concatenate([self._label_colours(), grey])
 
-    def _entries(self, colours: NDArray[np.uint8]) -> list[Entry]:
-        shares = self._shares()
-        names = (*self.labels, UNLABELLED)
-        order = np.argsort(-shares, kind="stable")
-        present = [int(i) for i in order if shares[i] > 0]
-        return [Entry(names[i], _rgb(colours[i]), float(shares[i])) for i in present]
+    def _label_colours(self) -> NDArray[np.uint8]:
+        return palette(len(self.labels)) if self.colours is None else self.colours
 
     def _file_palette(self) -> list[int]:
         table = np.zeros((_SMALL + 1, 3), dtype=np.uint8)
-        table[: len(self.labels)] = palette(len(self.labels))
+        table[: len(self.labels)] = self._label_colours()
         table[_SMALL] = UNLABELLED_COLOUR
         return [int(value) for value in table.ravel()]
 

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +10,9 @@ from dinotxt.data.channels import ChannelMapping
 from dinotxt.data.image import ImageSource
 from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
+from dinotxt.inference.dense import Mode
 from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.segmenter import Segmenter, SlidingWindow
+from dinotxt.inference.segmenter import HighRes, Segmenter, SlidingWindow
 from dinotxt.results.skip import Skip
 
 LABELS = ["red", "green", "blue"]
@@ -125,3 +127,87 @@ def test_pictures_of_mapped_channels_can_be_drawn_on(
     assert result.area("blue") == 1
     overlay = np.asarray(result.overlay(picture, opacity=0, legend=False))
     assert overlay[20, 20].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("mode", [None, SlidingWindow(32, 16), HighRes(crops=8, crop_size=16)])
+def test_refined_regions_follow_the_colours(
+    colour_encoder: Encoder, pictures: dict[str, Path], mode: Mode | None
+) -> None:
+    segment = Segmenter(colour_encoder, LABELS, mode=mode, templates="{}", refine="pamr", soft=True)
+    result = segment(pictures["half"])
+    assert (result.label_map[:, :24] == 0).all()
+    assert (result.label_map[:, 24:] == 2).all()
+    assert result.scores is not None
+    assert result.scores.shape == (3, 40, 48)
+
+
+def test_only_a_mode_with_clusters_gives_clusters(
+    colour_encoder: Encoder, pictures: dict[str, Path]
+) -> None:
+    mode = HighRes(crops=8, crop_size=16, num_clusters=4)
+    clusters = Segmenter(colour_encoder, LABELS, mode=mode, templates="{}")(
+        pictures["half"]
+    ).clusters
+    assert clusters is not None
+    assert clusters.shape == (20, 24)
+    assert Segmenter(colour_encoder, LABELS, templates="{}")(pictures["half"]).clusters is None
+
+
+def test_an_unknown_refinement_is_refused(colour_encoder: Encoder) -> None:
+    wrong: Any = "crf"
+    with pytest.raises(ConfigError, match="give pamr"):
+        Segmenter(colour_encoder, LABELS, templates="{}", refine=wrong)
+
+
+@pytest.mark.parametrize("mode", [None, SlidingWindow(32, 16), HighRes(crops=8, crop_size=16)])
+def test_features_that_are_not_numbers_are_an_error_and_no_label(
+    colour_encoder: Encoder,
+    colour_towers: Any,
+    pictures: dict[str, Path],
+    mode: Mode | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encode = colour_towers.encode_patches
+
+    def damaged(pixels: np.ndarray) -> np.ndarray:
+        patches = encode(pixels)
+        patches[0, 0, 0, 0] = np.nan
+        return np.asarray(patches)
+
+    monkeypatch.setattr(colour_towers, "encode_patches", damaged)
+    segment = Segmenter(colour_encoder, LABELS, mode=mode, templates="{}")
+    with pytest.raises(DataError, match="not finite"):
+        segment(pictures["half"])
+
+
+@pytest.mark.parametrize("mode", [SlidingWindow(32, 16), HighRes(crops=8, crop_size=16)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (60, 2)])
+def test_pictures_smaller_than_a_patch_are_labelled_in_every_mode(
+    colour_encoder: Encoder, mode: Mode, size: tuple[int, int]
+) -> None:
+    segment = Segmenter(colour_encoder, LABELS, mode=mode, templates="{}", refine="pamr")
+    result = segment(Image.new("RGB", size, "red"))
+    assert result.label_map.shape == size[::-1]
+    assert result.area("red") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [None, SlidingWindow(32, 16), HighRes(crops=50, crop_size=16)])
+def test_thirty_megapixels_are_labelled_in_bounded_memory(
+    colour_encoder: Encoder, mode: Mode | None
+) -> None:
+    picture = Image.new("RGB", (6000, 5000), "red")
+    picture.paste("blue", (0, 0, 3000, 5000))
+    labels = [*LABELS, *(f"green {index}" for index in range(47))]
+    segment = Segmenter(colour_encoder, labels, mode=mode, templates="{}")
+    segment(Image.new("RGB", (8, 8)))
+    tracemalloc.start()
+    try:
+        result = segment(picture)
+        overlay = result.overlay(picture)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.area("blue") == pytest.approx(0.5, abs=0.05)
+    assert overlay.width == 6000
+    assert peak < 1 << 30  # a map of 50 cosines a pixel would be 6 GB

@@ -1,12 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from dinotxt.errors import BackendError
+from dinotxt.errors import BackendError, ConfigError
 from dinotxt.inference.encoder import Encoder, load
 from dinotxt.inference.torch_towers import TorchTowers, find_device
+from dinotxt.models.config import Embedding
 
 
 def _pixels(num: int) -> np.ndarray:
@@ -58,3 +60,47 @@ def test_devices_are_found_by_name() -> None:
     assert find_device("auto").type in {"cpu", "cuda"}
     with pytest.raises(BackendError, match="give auto or cpu"):
         find_device("cuda:77")
+
+
+@pytest.mark.parametrize(
+    ("embedding", "width", "text"),
+    [
+        ("patch", 32, slice(32, 64)),
+        ("cls_patch", 64, slice(0, 64)),
+        ("value", 32, slice(0, 32)),
+        ("value_patch", 64, slice(0, 64)),
+    ],
+)
+def test_an_encoder_with_another_embedding_gives_its_patches_and_its_text(
+    encoder: Encoder, embedding: Embedding, width: int, text: slice
+) -> None:
+    other, pixels = encoder.with_embedding(embedding), _pixels(1)
+    with torch.inference_mode():
+        model = _model(encoder).model
+        expected = model.encode_patches(torch.from_numpy(pixels), embedding).numpy()
+    np.testing.assert_array_equal(other.towers.encode_patches(pixels), expected)
+    assert other.towers.patch_dim == width
+    features = np.eye(64, dtype=np.float32)
+    np.testing.assert_array_equal(other.towers.dense_text(features), features[:, text])
+    picture = np.zeros((32, 32, 3), np.uint8)
+    by_argument = encoder.encode_patches(picture, embedding=embedding)
+    np.testing.assert_array_equal(by_argument, other.encode_patches(picture))
+    assert other.fingerprint == encoder.fingerprint
+    assert encoder.towers.patch_dim == 32
+
+
+def test_values_can_be_compared_with_the_patch_half(encoder: Encoder) -> None:
+    features = np.eye(64, dtype=np.float32)
+    other = encoder.with_embedding("value", value_text="patch")
+    np.testing.assert_array_equal(other.towers.dense_text(features), features[:, 32:])
+
+
+def test_unknown_embeddings_are_refused(encoder: Encoder, colour_encoder: Encoder) -> None:
+    wrong: Any = "cls"
+    with pytest.raises(ConfigError, match="choose from patch"):
+        encoder.with_embedding(wrong)
+    half: Any = "global"
+    with pytest.raises(ConfigError, match="give cls or patch"):
+        encoder.with_embedding("value", value_text=half)
+    with pytest.raises(ConfigError, match="one embedding"):
+        colour_encoder.with_embedding("value")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.models.config import ModelConfig, Pooling, VisionHeadConfig
+from dinotxt.models.config import BackboneConfig, Embedding, ModelConfig, Pooling, VisionHeadConfig
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.input_norm import Standardize
@@ -168,3 +168,52 @@ def test_statistics_of_a_standardised_head_load_into_a_model_without_storage(
     other.load_trainable(model.trainable_state_dict(), "file")
     images = torch.randn(1, 3, 28, 28)
     assert torch.equal(other.encode_image(images), model.encode_image(images))
+
+
+@pytest.mark.parametrize("num_blocks", [0, 1])
+def test_the_four_embeddings_of_a_patch(model_config: ModelConfig, num_blocks: int) -> None:
+    model = with_head(model_config, num_blocks=num_blocks, num_heads=2)
+    images = torch.randn(2, 3, 28, 42)
+    tokens = model.vision_head(model.backbone(images))
+    if num_blocks:
+        value = model.vision_head.values(model.backbone(images)).patch_map()
+    else:
+        value = model.backbone.values(images).patch_map()
+    patch, cls = tokens.patch_map(), tokens.cls[:, None, None].expand(-1, 2, 3, -1)
+    assert torch.equal(model.encode_patches(images), patch)
+    assert torch.equal(model.encode_patches(images, "value"), value)
+    assert torch.equal(model.encode_patches(images, "cls_patch"), torch.cat([cls, patch], -1))
+    assert torch.equal(model.encode_patches(images, "value_patch"), torch.cat([value, patch], -1))
+    assert not torch.allclose(value, patch)
+
+
+def test_each_embedding_is_compared_with_its_part_of_the_text(model_config: ModelConfig) -> None:
+    model = with_head(model_config)
+    text = torch.randn(5, 64)
+    assert torch.equal(model.dense_text(text, "patch"), text[:, 32:])
+    assert torch.equal(model.dense_text(text, "value"), text[:, :32])
+    assert torch.equal(model.dense_text(text, "value", "patch"), text[:, 32:])
+    joined: Embedding
+    for joined in ("cls_patch", "value_patch"):
+        assert torch.equal(model.dense_text(text, joined), text)
+        assert model.patch_dim(joined) == 64
+    one_half = with_head(model_config, pooling="avg")
+    assert torch.equal(one_half.dense_text(text[:, :32], "value"), text[:, :32])
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", "cls"])
+def test_joined_embeddings_need_two_halves(model_config: ModelConfig, pooling: Pooling) -> None:
+    model = with_head(model_config, pooling=pooling)
+    embedding: Embedding
+    for embedding in ("cls_patch", "value_patch"):
+        with pytest.raises(ConfigError, match="two halves"):
+            model.encode_patches(torch.randn(1, 3, 28, 28), embedding)
+
+
+def test_a_network_without_attention_has_no_value_embedding(model_config: ModelConfig) -> None:
+    backbone = BackboneConfig(name="resnet10t", weights="random")
+    head = VisionHeadConfig(num_blocks=0)
+    model = DinoTxt.from_config(replace(model_config, backbone=backbone, vision_head=head)).eval()
+    with pytest.raises(ConfigError, match="last attention"):
+        model.check_embedding("value")
+    model.check_embedding("cls_patch")

@@ -74,3 +74,17 @@ def test_label_map_type_follows_the_number_of_labels() -> None:
     assert map_dtype(256) is np.uint16
     with pytest.raises(ConfigError, match="65535"):
         map_dtype(65536)
+
+
+def test_a_data_sets_palette_colours_the_overlay_and_the_file(tmp_path: Path) -> None:
+    result = _segmentation().with_palette("cityscapes")
+    colours = np.asarray(result.colour_map())
+    assert colours[0, 0].tolist() == [128, 64, 128]
+    assert colours[0, 3].tolist() == [128, 128, 128]
+    assert result.entries()[0].colour == (128, 64, 128)
+    result.save_label_map(tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as saved:
+        assert np.asarray(saved.convert("RGB"))[0, 2].tolist() == [244, 35, 232]
+    assert result.colour_map(legend=True).height > 2
+    with pytest.raises(ConfigError, match="palette"):
+        _segmentation().with_palette("nothing")
