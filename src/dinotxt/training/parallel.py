@@ -60,7 +60,7 @@ def _average(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]
     first, *others = parts.chunk(size)
     for part in others:
         first += part
-    dist.all_gather_into_tensor(padded, first / size)
+    dist.all_gather(list(padded.chunk(size)), first / size)
     values.copy_(padded[: len(values)])
     done: torch.futures.Future[Tensor] = torch.futures.Future()
     done.set_result(values)
