@@ -52,7 +52,7 @@ class Pamr:
         small = transform.resize(picture, (width, height))
         colours = np.asarray(small, dtype=np.float32)
         if colours.ndim == 3 and not isinstance(small, np.ndarray):
-            colours = colours.transpose(2, 0, 1) / 255
+            colours = colours.transpose(2, 0, 1)  # of any scale: differences are relative
         weights = affinities(colours, self.dilations)
         values = enlarge(scores, height, width)
         for start in range(0, scores.num_texts, _LABELS_AT_ONCE):

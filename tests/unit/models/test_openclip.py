@@ -46,13 +46,13 @@ def tokens_before_the_last_block(visual: Any, images: Tensor) -> Tensor:
     tokens = visual.ln_pre(torch.cat([first, patches], dim=1) + position)
     for block in visual.transformer.resblocks[:-1]:
         tokens = block(tokens)
-    return tokens
+    return torch.as_tensor(tokens)
 
 
 def values_of(attention: Any, tokens: Tensor) -> Tensor:
     width = attention.embed_dim
     values = tokens @ attention.in_proj_weight[-width:].T + attention.in_proj_bias[-width:]
-    return values @ attention.out_proj.weight.T + attention.out_proj.bias
+    return torch.as_tensor(values @ attention.out_proj.weight.T + attention.out_proj.bias)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -180,11 +180,12 @@ def test_patches_of_siglip_are_the_values_of_its_pooling(size: tuple[int, int]) 
 def test_a_network_without_attention_gives_its_map_through_its_head() -> None:
     torch.manual_seed(0)
     trunk = timm.models.ConvNeXt(depths=(1, 1, 1, 1), dims=(8, 8, 16, 32), num_classes=0).eval()
-    head = nn.Sequential(nn.Linear(32, 16, bias=False))
+    projection = nn.Linear(32, 16, bias=False)
+    head = nn.Sequential(projection)
     images = torch.randn(2, 3, 96, 64)
     features = trunk.forward_features(images).permute(0, 2, 3, 1)
     norm = trunk.head.norm
-    expected = F.layer_norm(features, (32,), norm.weight, norm.bias, norm.eps) @ head[0].weight.T
+    expected = F.layer_norm(features, (32,), norm.weight, norm.bias, norm.eps) @ projection.weight.T
     tower = find_tower(timm_tower(trunk, head))
     assert tower.patch_size == 32
     torch.testing.assert_close(tower.encode_patches(images), expected, rtol=1e-4, atol=1e-5)
