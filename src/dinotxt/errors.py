@@ -50,3 +50,20 @@ def import_extra(module: str, *, extra: str) -> ModuleType:
             raise
         message = f'{module} is not installed: run `pip install "dinotxt[{extra}]"`.'
         raise BackendError(message) from None
+
+
+def require_torch(what: str, instead: str) -> None:
+    """Pass where torch is installed, which exported models do without.
+
+    Args:
+        what: What needs it, as the beginning of a sentence.
+        instead: What works without it.
+
+    Raises:
+        BackendError: If it is not installed; the message holds the command.
+    """
+    try:
+        importlib.import_module("torch")
+    except ModuleNotFoundError:
+        message = f"{what} needs torch: run `pip install torch torchvision`, or {instead}."
+        raise BackendError(message) from None

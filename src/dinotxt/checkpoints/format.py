@@ -20,11 +20,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dinotxt import __version__
+from dinotxt.checkpoints.frozen_files import recorded, relocated
 from dinotxt.checkpoints.sources import build_model
 from dinotxt.data.transform import TransformConfig
 from dinotxt.errors import CheckpointError, DataError
 from dinotxt.files import atomic_path, read_json, sha256_file, write_json
-from dinotxt.models.config import BackboneConfig, ModelConfig
+from dinotxt.models.config import ModelConfig
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.weights import StateDict, read_state_dict
 from dinotxt.text.tokenizer import Tokenizer
@@ -104,20 +105,26 @@ def write_folder(
     transform: TransformConfig,
     frozen_hash: str,
     extra: Mapping[str, Any],
+    weights_name: str | None = None,
 ) -> None:
-    """Write a model folder from a ``trainable_state_dict``; see ``save_model``."""
+    """Write a model folder from a ``trainable_state_dict``; see ``save_model``.
+
+    ``weights_name`` names the weights file; None names it by its hash, so that a model that was
+    there stays whole until the end.
+    """
     folder = Path(folder)
-    weights_hash = _write_weights(folder, state)
+    weights_hash = _write_weights(folder, state, weights_name)
+    weights_name = weights_name or _weights_name(weights_hash)
     tokenizer.save(folder / _TOKENIZER)
     content = {
         "format": _FORMAT,
-        "weights": {"file": _weights_name(weights_hash), "sha256": weights_hash},
+        "weights": {"file": weights_name, "sha256": weights_hash},
         "tokenizer": {
             "sha256": sha256_file(folder / _TOKENIZER),
             "context_length": tokenizer.context_length,
         },
         "frozen_sha256": frozen_hash,
-        "model": asdict(replace(config, backbone=_portable(config.backbone))),
+        "model": asdict(replace(config, backbone=recorded(config.backbone))),
         "transform": asdict(transform),
         "versions": {
             "dinotxt": __version__,
@@ -129,7 +136,7 @@ def write_folder(
     }
     write_json(folder / _CONFIG, content)
     for old in folder.glob("model-*.safetensors"):
-        if old.name != _weights_name(weights_hash):
+        if old.name != weights_name:
             old.unlink()
 
 
@@ -145,8 +152,8 @@ def load_model(folder: str | Path, *, backbone_weights: str | None = None) -> Lo
     """
     folder = Path(folder)
     content, config, state = read_folder(folder)
-    backbone = _relocated(config.backbone, folder, backbone_weights)
-    config = replace(config, backbone=backbone)
+    config = relocated(config, folder, backbone_weights)
+    backbone = config.backbone
     model = build_model(config, initialize=False)
     model.load_trainable({key: _upcast(value) for key, value in state.items()}, folder)
     if model.frozen_hash() != content["frozen_sha256"]:
@@ -185,14 +192,14 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], ModelConfig, StateD
     return content, config, read_state_dict(_verified(folder, record["file"], record))
 
 
-def _write_weights(folder: Path, state: Mapping[str, Tensor]) -> str:
+def _write_weights(folder: Path, state: Mapping[str, Tensor], name: str | None) -> str:
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / "model.safetensors.new"
     with atomic_path(staged) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     digest = sha256_file(staged)
-    staged.replace(folder / _weights_name(digest))
+    staged.replace(folder / (name or _weights_name(digest)))
     return digest
 
 
@@ -232,38 +239,6 @@ def _verified(folder: Path, name: str, record: Mapping[str, str]) -> Path:
         message = f"{path} is torn or of another model: copy the whole folder again."
         raise CheckpointError(message)
     return path
-
-
-def _portable(backbone: BackboneConfig) -> BackboneConfig:
-    """Record local files by absolute path; a trained backbone needs no other file."""
-    if not backbone.frozen:
-        return replace(backbone, weights="random")
-    prefix, path = _split(backbone.weights)
-    if path and Path(path).is_file():
-        return replace(backbone, weights=f"{prefix}{Path(path).resolve()}")
-    return backbone
-
-
-def _relocated(backbone: BackboneConfig, folder: Path, given: str | None) -> BackboneConfig:
-    """Find the backbone's file: as given, where it was, or beside the model."""
-    if given is not None:
-        return replace(backbone, weights=given)
-    prefix, path = _split(backbone.weights)
-    if not Path(path).is_absolute() or Path(path).is_file():
-        return backbone
-    for place in (folder, folder.parent):
-        if (place / Path(path).name).is_file():
-            return replace(backbone, weights=f"{prefix}{place / Path(path).name}")
-    message = (
-        f"The frozen backbone of {folder} was read from {path}, which is gone: put the file into"
-        f" {folder}, or pass its path as `backbone_weights`."
-    )
-    raise CheckpointError(message)
-
-
-def _split(weights: str | None) -> tuple[str, str]:
-    text = weights or ""
-    return ("ordered:", text[8:]) if text.startswith("ordered:") else ("", text)
 
 
 def _fingerprint(content: Any, transform: TransformConfig) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dinotxt.errors import CheckpointError, import_extra
+from dinotxt.files import read_json
 
 PREFIX = "hf://"
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -30,7 +31,7 @@ def snapshot(name: str) -> Path:
     hub: Any = import_extra("huggingface_hub", extra="hub")
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
-        return Path(api.snapshot_download(repo_id, revision=revision or None))
+        folder = Path(api.snapshot_download(repo_id, revision=revision or None))
     except (OSError, ValueError) as error:
         message = (
             f"{name} cannot be downloaded ({_first_line(error)}). Check the name and log in with"
@@ -38,6 +39,8 @@ def snapshot(name: str) -> Path:
             " give its path."
         )
         raise CheckpointError(message) from None
+    _refuse_code(folder, name)
+    return folder
 
 
 def upload(folder: Path, repo_id: str, *, private: bool, message: str) -> str:
@@ -67,6 +70,21 @@ def upload(folder: Path, repo_id: str, *, private: bool, message: str) -> str:
         fix = "log in with `hf auth login`, with a token that may write"
         raise CheckpointError(f"{reason}: {fix}.") from None
     return str(commit.commit_url)
+
+
+def _refuse_code(folder: Path, name: str) -> None:
+    """Refuse a model whose configuration names a function that would be called.
+
+    Raises:
+        CheckpointError: If it does; a folder that the user has looked at may.
+    """
+    path = folder / "config.json"
+    backbone: Any = read_json(path) if path.is_file() else None
+    for key in ("model", "backbone", "name"):
+        backbone = backbone.get(key) if isinstance(backbone, dict) else None
+    if isinstance(backbone, str) and ":" in backbone and not backbone.startswith("hf:"):
+        message = f"{name} would call {backbone}, which the hub may not ask for: look at it and"
+        raise CheckpointError(f"{message} load the folder {folder} if you trust it.")
 
 
 def _check_repo_id(repo_id: str) -> None:

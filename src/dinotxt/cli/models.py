@@ -1,4 +1,4 @@
-"""``dinotxt models``: list, describe, fetch and convert models."""
+"""``dinotxt models``: list, describe, fetch, convert and share models."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,10 +7,13 @@ import typer
 from rich.table import Table
 
 from dinotxt.cli import options
+from dinotxt.cli.publish import push, save
 from dinotxt.cli.session import session
 from dinotxt.errors import ConfigError
 
-app = typer.Typer(help="List, describe, fetch and convert models.", no_args_is_help=True)
+app = typer.Typer(help="List, describe, fetch, convert and share models.", no_args_is_help=True)
+app.command("push")(push)
+app.command("save")(save)
 
 Name = Annotated[str, typer.Argument(help="A named model, or a run or model folder.")]
 File = Annotated[str | None, typer.Option(metavar="FILE|URL", help="One of Meta's files.")]

@@ -13,6 +13,7 @@ from dinotxt.inference.decoding import EncodedImages, OnSkip, listed, pixel_batc
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.geometry import whole_input
 from dinotxt.inference.prompt_cache import cache_key, read_embeddings, write_embeddings
+from dinotxt.inference.publishing import Publishable
 from dinotxt.inference.towers import DenseTowers, Towers
 from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.text import prompt
@@ -24,7 +25,7 @@ _PROMPTS_AT_ONCE = 8192
 _GENERAL = InferenceDefaults()
 
 
-class Encoder:
+class Encoder(Publishable):
     """A model with its tokenizer and its transform, never apart.
 
     Args:

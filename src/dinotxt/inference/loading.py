@@ -8,7 +8,7 @@ from dinotxt.checkpoints.catalogue import MODELS
 from dinotxt.checkpoints.exported import is_export, read_export
 from dinotxt.checkpoints.snapshot import is_hub_name, snapshot
 from dinotxt.data.transform import Transform
-from dinotxt.errors import BackendError, ConfigError
+from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.inference.onnx_towers import OnnxTowers
 from dinotxt.inference.towers import Towers
@@ -36,11 +36,7 @@ def open_model(name: str, *, device: str, size: int | None) -> Parts:
     place = str(snapshot(name)) if is_hub_name(name) else name
     if place not in MODELS and is_export(place):
         return _open_export(Path(place).expanduser(), device, size)._replace(name=name)
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError:
-        message = f"{name} needs torch: run `pip install torch torchvision`, or give a folder that"
-        raise BackendError(f"{message} `dinotxt export` wrote.") from None
+    require_torch(name, "give a folder that `dinotxt export` wrote")
     return _open_torch(place, device, size)._replace(name=name)
 
 

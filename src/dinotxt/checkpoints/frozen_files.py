@@ -1,0 +1,62 @@
+"""Where the files of a model's frozen part lie: elsewhere, or in the model's own folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from dinotxt.errors import CheckpointError
+from dinotxt.models.config import BackboneConfig, ModelConfig, PretrainedTextConfig
+
+INSIDE = "folder:"
+
+
+def recorded(backbone: BackboneConfig) -> BackboneConfig:
+    """Record local files by absolute path; a trained backbone needs no other file."""
+    if not backbone.frozen:
+        return replace(backbone, weights="random")
+    prefix, path = _split(backbone.weights)
+    if path and Path(path).is_file():
+        return replace(backbone, weights=f"{prefix}{Path(path).resolve()}")
+    return backbone
+
+
+def relocated(config: ModelConfig, folder: Path, given: str | None = None) -> ModelConfig:
+    """Find the files of the frozen part; ``folder:NAME`` lies in the model's own folder.
+
+    Args:
+        config: As a model folder has it.
+        folder: The model folder.
+        given: The backbone's file, if the caller knows it.
+
+    Raises:
+        CheckpointError: If the backbone's file is gone.
+    """
+    backbone, text = config.backbone, config.text_encoder
+    prefix, path = _split(backbone.weights)
+    if path.startswith(INSIDE):
+        place = folder.resolve() / path.removeprefix(INSIDE)
+        backbone = replace(backbone, weights=f"{prefix}{place}")
+    if isinstance(text, PretrainedTextConfig) and text.name.startswith(INSIDE):
+        text = replace(text, name=str(folder.resolve() / text.name.removeprefix(INSIDE)))
+    return replace(config, backbone=_relocated(backbone, folder, given), text_encoder=text)
+
+
+def _relocated(backbone: BackboneConfig, folder: Path, given: str | None) -> BackboneConfig:
+    """Find the backbone's file: as given, where it was, or beside the model."""
+    if given is not None:
+        return replace(backbone, weights=given)
+    prefix, path = _split(backbone.weights)
+    if not Path(path).is_absolute() or Path(path).is_file():
+        return backbone
+    for place in (folder, folder.parent):
+        if (place / Path(path).name).is_file():
+            return replace(backbone, weights=f"{prefix}{place / Path(path).name}")
+    message = (
+        f"The frozen backbone of {folder} was read from {path}, which is gone: put the file into"
+        f" {folder}, or pass its path as `backbone_weights`."
+    )
+    raise CheckpointError(message)
+
+
+def _split(weights: str | None) -> tuple[str, str]:
+    text = weights or ""
+    return ("ordered:", text[8:]) if text.startswith("ordered:") else ("", text)

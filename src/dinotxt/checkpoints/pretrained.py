@@ -1,0 +1,160 @@
+"""A model in the form that the Hugging Face hub expects, whole enough for another machine."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dinotxt.checkpoints.card import write_card
+from dinotxt.checkpoints.catalogue import MODELS
+from dinotxt.checkpoints.exported import is_export, read_export
+from dinotxt.checkpoints.format import LoadedModel, read_folder, write_folder
+from dinotxt.checkpoints.frozen_files import INSIDE
+from dinotxt.checkpoints.registry import find_folder, resolve
+from dinotxt.checkpoints.snapshot import is_hub_name, snapshot, upload
+from dinotxt.errors import CheckpointError
+from dinotxt.files import atomic_path, read_json
+from dinotxt.models.config import ModelConfig, PretrainedTextConfig
+
+WEIGHTS = "model.safetensors"
+_TEXT_FOLDER = "text_encoder"
+_ORDERED = "ordered:"
+_TEXT_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+def save_pretrained(
+    model: str,
+    folder: str | Path,
+    *,
+    fingerprint: str | None = None,
+    include_backbone: bool = True,
+    reports: Sequence[Mapping[str, Any] | str | Path] = (),
+    license_name: str | None = None,
+) -> None:
+    """Write a model as ``model.safetensors``, ``config.json``, ``tokenizer.json`` and a card.
+
+    Frozen weights that were read from local files are copied along, since the folder would be of
+    no use elsewhere; those from wheels, URLs or the hub are named. An exported model is copied.
+
+    Args:
+        model: A named model, or a run, model or export folder.
+        folder: Where it goes; made where it is missing.
+        fingerprint: What the model must have, if the caller knows it.
+        include_backbone: Whether local files of the frozen part are copied.
+        reports: Evaluations for the card: as ``dinotxt eval --json`` wrote them, or files of them.
+        license_name: An identifier of the hub, such as ``apache-2.0``.
+
+    Raises:
+        CheckpointError: If the model is missing, has changed, or is not one of dinotxt's own.
+        DataError: If a report cannot be read.
+    """
+    target = Path(folder).expanduser()
+    figures = [_read_report(report) for report in reports]
+    source = str(snapshot(model)) if is_hub_name(model) else model
+    if source not in MODELS and is_export(source):
+        content = _copy_export(Path(source).expanduser(), target, fingerprint)
+    else:
+        loaded = resolve(source)
+        if not isinstance(loaded, LoadedModel):
+            raise CheckpointError(f"{model} is another library's model: publish one of your own.")
+        _check(loaded.fingerprint, fingerprint, model)
+        content = _write_model(loaded, source, target, include_backbone)
+    write_card(target, content, figures, name=Path(model).name, license_name=license_name)
+
+
+def push_to_hub(
+    model: str,
+    repo_id: str,
+    *,
+    private: bool = False,
+    message: str = "Upload model",
+    **saved: Any,
+) -> str:
+    """Write a model into a temporary folder and send it to the hub.
+
+    Args:
+        model: As for ``save_pretrained``.
+        repo_id: ``OWNER/NAME``; made where it is missing.
+        private: Whether a new repository is private.
+        message: Of the commit.
+        **saved: More arguments of ``save_pretrained``.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        BackendError: If huggingface_hub is not installed.
+        CheckpointError: If the hub refuses or cannot be reached; else as ``save_pretrained``.
+    """
+    with TemporaryDirectory(prefix="dinotxt-") as folder:
+        save_pretrained(model, folder, **saved)
+        return upload(Path(folder), repo_id, private=private, message=message)
+
+
+def _write_model(
+    loaded: LoadedModel, source: str, folder: Path, include_backbone: bool
+) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = _portable(loaded.config, folder) if include_backbone else loaded.config
+    origin = find_folder(source)
+    stored = loaded.model.trainable_state_dict() if origin is None else read_folder(origin)[2]
+    write_folder(
+        folder,
+        stored,
+        config=config,
+        tokenizer=loaded.tokenizer,
+        transform=loaded.transform,
+        frozen_hash=loaded.model.frozen_hash(),
+        extra=loaded.extra,
+        weights_name=WEIGHTS,
+    )
+    return dict(read_json(folder / "config.json"))
+
+
+def _portable(config: ModelConfig, folder: Path) -> ModelConfig:
+    """Copy local files of the frozen part and name them by their place in the folder."""
+    backbone, text = config.backbone, config.text_encoder
+    weights = backbone.weights or ""
+    prefix = _ORDERED if weights.startswith(_ORDERED) else ""
+    path = Path(weights.removeprefix(_ORDERED))
+    if backbone.frozen and path.is_file():
+        _copy(path, folder / path.name)
+        backbone = replace(backbone, weights=f"{prefix}{INSIDE}{path.name}")
+    if isinstance(text, PretrainedTextConfig) and Path(text.name).is_dir():
+        for pattern in _TEXT_FILES:
+            for file in Path(text.name).glob(pattern):
+                _copy(file, folder / _TEXT_FOLDER / file.name)
+        text = replace(text, name=f"{INSIDE}{_TEXT_FOLDER}")
+    return replace(config, backbone=backbone, text_encoder=text)
+
+
+def _copy_export(source: Path, folder: Path, fingerprint: str | None) -> dict[str, Any]:
+    """Copy an export, fp32 and int8, the configuration last."""
+    config = read_export(source)
+    _check(config.fingerprint, fingerprint, source)
+    if is_export(source / "int8"):
+        _copy_export(source / "int8", folder / "int8", None)
+    for record in (*config.images.values(), config.text, config.tokenizer):
+        for file in source.glob(f"{record.file}*"):
+            _copy(file, folder / file.name)
+    _copy(source / "config.json", folder / "config.json")
+    return dict(read_json(folder / "config.json"))
+
+
+def _check(found: str, expected: str | None, model: str | Path) -> None:
+    if expected is not None and found != expected:
+        message = f"{model} has changed since it was loaded: load it again and save that"
+        raise CheckpointError(f"{message}.")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.exists() and target.samefile(source):
+        return
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _read_report(report: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+    return read_json(report) if isinstance(report, str | Path) else report  # type: ignore[no-any-return]

@@ -1,0 +1,138 @@
+"""An exported model where torch and what stands on it cannot be imported."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinotxt.export.folder import export
+from dinotxt.inference.classifier import ZeroShotClassifier
+from dinotxt.inference.encoder import load
+
+SOURCE = Path(__file__).parents[2] / "src"
+ABSENT = ("torch", "torchvision", "timm", "open_clip", "transformers", "huggingface_hub", "onnx")
+LABELS = ["a dog", "a cat", "snow"]
+REFUSE = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ABSENT!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+USE = """
+import json, sys
+import dinotxt
+folder, pictures = sys.argv[1:]
+encoder = dinotxt.load(folder)
+labels = ["a dog", "a cat", "snow"]
+one = pictures + "/0.png"
+result = dinotxt.ZeroShotClassifier(encoder, labels)(one)
+whole = dinotxt.Segmenter(encoder, labels)(one)
+window = dinotxt.Segmenter(encoder, labels, mode=dinotxt.SlidingWindow(32, 16))(one)
+index = dinotxt.ImageIndex.build(encoder, pictures, pictures + ".index")
+try:
+    dinotxt.Segmenter(encoder, labels, mode=dinotxt.HighRes(crops=20))(one)
+except dinotxt.DinotxtError as error:
+    highres = str(error)
+try:
+    dinotxt.load("lite")
+except dinotxt.DinotxtError as error:
+    lite = str(error)
+print(json.dumps({
+    "top": {label: similarity for label, _, similarity in result.top(3)},
+    "whole": list(whole.label_map.shape),
+    "window": list(window.label_map.shape),
+    "hits": [hit.path for hit in index.search("a dog", k=2)],
+    "highres": highres,
+    "lite": lite,
+    "torch": any(name.partition(".")[0] == "torch" for name in sys.modules),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export")
+    return export(str(tiny_model), out, sizes=(32,), precisions=("fp32",)).folder
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    pictures = tmp_path / "album"
+    pictures.mkdir()
+    for number in range(3):
+        Image.effect_noise((50, 40), 30 + 40 * number).convert("RGB").save(
+            pictures / f"{number}.png"
+        )
+    return pictures
+
+
+def run(code: str, *arguments: str | Path, python: str = sys.executable) -> str:
+    """Run code in a new process with an empty cache and return its standard output."""
+    command = [python, "-c", code, *(str(argument) for argument in arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check(output: str, folder: Path, album: Path) -> None:
+    """Hold what the process found against torch."""
+    found = json.loads(output)
+    assert found["torch"] is False
+    assert found["whole"] == found["window"] == [40, 50]
+    assert len(found["hits"]) == 2
+    assert "torch" in found["highres"]
+    assert "dinotxt export" in found["lite"]
+    expected = ZeroShotClassifier(load(folder), LABELS)(album / "0.png").top(3)
+    assert found["top"].keys() == {label for label, _, _ in expected}
+    ours = [found["top"][label] for label, _, _ in expected]
+    assert np.allclose(ours, [similarity for _, _, similarity in expected], atol=1e-5)
+
+
+def test_an_export_classifies_segments_and_searches_without_torch(
+    folder: Path, album: Path
+) -> None:
+    check(run(REFUSE + USE, folder, album), folder, album)
+
+
+def test_the_verbs_run_without_torch(folder: Path, album: Path, tmp_path: Path) -> None:
+    verbs = [
+        ["classify", f"{album}/0.png", "--labels", "a dog,snow", "--model", str(folder)],
+        ["segment", f"{album}/0.png", "--labels", "a dog,snow", "--model", str(folder),
+         "--out", str(tmp_path / "out"), "--mode", "window"],
+        ["index", str(album), "--out", str(tmp_path / "a.index"), "--model", str(folder)],
+        ["search", str(tmp_path / "a.index"), "a dog"],
+        ["doctor"],
+    ]  # fmt: skip
+    code = (
+        "import json\nfrom typer.testing import CliRunner\nfrom dinotxt.cli.main import app\n"
+        "for verb in json.loads(sys.argv[1]):\n"
+        "    result = CliRunner().invoke(app, verb)\n"
+        "    assert result.exit_code == 0, (verb, result.output, result.exception)\n"
+        "    print(verb[0])\n"
+    )
+    assert run(REFUSE + code, json.dumps(verbs)).split() == [verb[0] for verb in verbs]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_an_environment_with_onnx_runtime_alone_is_enough(
+    folder: Path, album: Path, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    packages = ("numpy", "pillow", "tokenizers", "ftfy", "pydantic", "pyyaml", "onnxruntime")
+    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+    assert "torch" not in run("import pkgutil\nprint([m.name for m in pkgutil.iter_modules()])",
+                              python=python)  # fmt: skip
+    check(run(USE, folder, album, python=python), folder, album)
