@@ -53,6 +53,21 @@ def test_a_hit_can_be_segmented(open_page: Open) -> None:
     expect(page.locator("#viewer")).to_be_visible()
 
 
+def test_a_folder_and_dates_narrow_the_search(open_page: Open) -> None:
+    page = open_page()
+    page.click("#tab-search")
+    page.get_by_text("Only some pictures").click()
+    page.fill("#until", "1999-12-31")
+    page.fill("#query", "red")
+    page.keyboard.press("Enter")
+    expect(page.locator("#search-note")).to_contain_text("No picture of 5")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".tile")).to_have_count(5)
+    page.fill("#folder", "elsewhere")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("no pictures in elsewhere")
+
+
 def test_a_picture_finds_its_like(open_page: Open, pictures: dict[str, Path]) -> None:
     page = open_page()
     page.click("#tab-search")

@@ -1,12 +1,6 @@
-"""``dinotxt index``, ``search`` and ``eval`` on a tiny random model; an index killed for real."""
+"""``dinotxt index``, ``search`` and ``eval`` on a tiny random model."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +10,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dinotxt.cli.main import app
-
-INDEX_SLOWLY = """
-import sys, time
-from dinotxt.cli.main import main
-from dinotxt.inference.torch_towers import TorchTowers
-from dinotxt.search import index
-
-index.COMMIT_SECONDS = 0.0
-encode = TorchTowers.encode_image
-TorchTowers.encode_image = lambda self, pixels: (time.sleep(0.02), encode(self, pixels))[1]
-main()
-"""
 
 
 def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
@@ -83,6 +65,28 @@ def test_search_by_words_takes_the_model_from_the_index(
     scores = [hit["score"] for hit in result["hits"]]
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
+
+
+def test_filters_and_a_contact_sheet(
+    album: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    out = tmp_path / "index"
+    _, made, _ = run("index", album, "--out", out, "--model", tiny_model, "--thumbnails")
+    assert made["engine"] == "exact"
+    code, result, _ = run("search", out, "red", "--folder", "1", "--sheet", tmp_path / "s.html")
+    assert code == 0
+    assert {Path(hit["path"]).parent.name for hit in result["hits"]} == {"1"}
+    assert (result["n"], result["engine"]) == (6, "exact")
+    assert (tmp_path / "s.html").read_text("utf-8").count("data:image/jpeg;base64,") == 3
+    assert opened == []
+    _, result, _ = run("search", out, "red", "--open", "--until", "1990")
+    assert result["hits"] == []
+    assert opened == [Path(result["sheet"]).as_uri()]
+    code, _, errors = run("search", out, "red", "--folder", "2")
+    assert code == 1
+    assert "has no pictures in 2" in errors
 
 
 def test_an_update_counts_and_a_broken_picture_exits_3(
@@ -185,41 +189,6 @@ def test_an_empty_set_exits_1(tiny_model: Path, tmp_path: Path) -> None:
         code, _, errors = run("eval", task, "--data", tmp_path / "set", "--model", tiny_model)
         assert code == 1
         assert "error:" in errors
-
-
-@pytest.mark.slow
-def test_an_index_killed_ten_times_equals_an_uninterrupted_one(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    album = tmp_path / "album"
-    for number in range(300):
-        paint(album / f"{number % 7}" / f"{number}.png", number)
-    (album / "3" / "broken.jpg").write_bytes(b"broken")
-    command = [sys.executable, "-c", INDEX_SLOWLY, "index", str(album), "--model", str(tiny_model)]
-    command += ["--batch-size", "4", "--quiet", "--out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    rng = random.Random(0)
-    kills = 0
-    while kills < 10:
-        process = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment)
-        folder = tmp_path / "killed"
-        before = len(list(folder.glob("piece-*.npy"))) if folder.exists() else 0
-        while process.poll() is None and len(list(folder.glob("piece-*.npy"))) < before + 2:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.1))
-        assert process.poll() is None, "it ended before it was killed ten times"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    for name in ("killed", "whole"):
-        done = subprocess.run([*command, str(tmp_path / name)], env=environment, check=False)
-        assert done.returncode == 3
-    killed, whole = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
-        for name in ("killed", "whole")
-    )
-    assert killed == whole
-    assert len(np.load(tmp_path / "killed" / "base-000001.npy")) == 300
 
 
 def test_a_report_calls_the_model_what_the_user_did(tiny_model: Path, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from dinotxt.cli.index import Collection
 from dinotxt.cli.options import Device, Json, Model, NumWorkers, Quiet, Size
+from dinotxt.cli.search import open_index
 from dinotxt.cli.session import session
 from dinotxt.errors import ConfigError, import_extra
 
@@ -13,8 +15,10 @@ from dinotxt.errors import ConfigError, import_extra
 def serve(
     *,
     index: Annotated[
-        str | None, typer.Option(metavar="INDEX", help="An index to search, of `dinotxt index`.")
+        str | None,
+        typer.Option(metavar="INDEX|URL", help="Of `dinotxt index`, or a database to search."),
     ] = None,
+    collection: Collection = "pictures",
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token: Annotated[
@@ -47,7 +51,6 @@ def serve(
             import_extra(module, extra="serve")
 
         from dinotxt.inference.encoder import load
-        from dinotxt.search.index import ImageIndex
         from dinotxt.serving.app import create_app
         from dinotxt.serving.config import ServeConfig
         from dinotxt.serving.server import run
@@ -64,7 +67,7 @@ def serve(
             }
         )
         encoder = load(model, device=device, size=size)
-        searched = ImageIndex.open(index, encoder=encoder) if index else None
+        searched = open_index(index, collection, encoder) if index else None
 
         def on_ready(url: str) -> None:
             if token is None and not config.is_loopback:

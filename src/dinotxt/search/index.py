@@ -1,28 +1,52 @@
 """Search your own pictures by words, or by a picture: build, update, open, search."""
 
 import logging
+from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from dinotxt.data.image import ImageSource
-from dinotxt.errors import BackendError, ConfigError, DataError
+from dinotxt.errors import BackendError, DataError
 from dinotxt.inference.encoder import Encoder, unit
 from dinotxt.results.hit import Hit
 from dinotxt.results.skip import Skip
-from dinotxt.search.exact import ExactIndex, Index, Vectors
+from dinotxt.search.approximation import open_index
+from dinotxt.search.exact import Vectors
 from dinotxt.search.lock import locked
-from dinotxt.search.scan import printable, scan
-from dinotxt.search.segment import Segment
-from dinotxt.search.store import Manifest, Store
+from dinotxt.search.query import encode_query
+from dinotxt.search.scan import printable, scan, sort_key
+from dinotxt.search.segment import Record, Segment
+from dinotxt.search.store import Engine, Store
+from dinotxt.search.thumbnails import Thumbnails, small_copy
 from dinotxt.search.update import Changes, Update, Work
+from dinotxt.search.where import Filter, matching_rows
+from dinotxt.search.writing import check_model, prepare
 
 logger = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSettings:
+    """How an index is searched and what it keeps; it remembers them, and None changes nothing.
+
+    Attributes:
+        engine: exact; hnsw or ivf-pq (extra ``faiss``); auto chooses by the number of pictures:
+            exact up to 500,000, hnsw up to 5,000,000, then ivf-pq. Below 1,000 it is exact.
+        thumbnails: The long side of the small copies to keep, in pixels; 0 for none.
+    """
+
+    engine: Engine | None = None
+    thumbnails: int | None = None
+
+
+_AS_THEY_ARE = IndexSettings()
+
+
 class ImageIndex:
-    """The vectors of a folder's pictures, on disk, searched exactly.
+    """The vectors of a folder's pictures, on disk, searched exactly unless there are very many.
 
     Make one with ``ImageIndex.build`` or ``ImageIndex.open``; ``len`` is the number of pictures.
 
@@ -43,7 +67,19 @@ class ImageIndex:
         )
         self._segment = segment
         self._encoder = encoder
-        self._index: Index = ExactIndex(segment.vectors)
+        self._index = open_index(store, segment)
+        side = store.manifest.thumbnails
+        self._thumbnails = Thumbnails(store.folder, side) if side else None
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.path.name
+
+    @property
+    def engine(self) -> str:
+        """How it is searched: exact, hnsw or ivf-pq."""
+        return self._index.engine
 
     @classmethod
     def build(
@@ -54,6 +90,7 @@ class ImageIndex:
         *,
         batch_size: int = 32,
         num_workers: int | None = None,
+        settings: IndexSettings = _AS_THEY_ARE,
         progress: Callable[[int, int], None] | None = None,
         on_skip: Callable[[Skip], None] | None = None,
     ) -> "ImageIndex":
@@ -69,7 +106,9 @@ class ImageIndex:
             path: The folder of the index.
             batch_size: Pictures a forward pass.
             num_workers: Threads that read and decode (default: one a core, at most 8).
-            progress: Called with the numbers of pictures done and to do.
+            settings: How it is searched, and whether small copies are kept.
+            progress: Called with the numbers of pictures done and to do, then with those of
+                vectors where faiss is at work.
             on_skip: Called with each picture that cannot be used; by default they are logged.
                 All are listed in ``skipped``, too.
 
@@ -102,7 +141,8 @@ class ImageIndex:
         try:
             target.mkdir(parents=True, exist_ok=True)
             with locked(target):
-                store = _prepare(target, root, encoder)
+                store = prepare(target, root, encoder)
+                store.set_up(engine=settings.engine, thumbnails=settings.thumbnails)
                 changes = Update(store, work).run(entries, unlisted)
         except OSError as error:
             raise BackendError(f"{path} cannot be written ({error}): make room there.") from error
@@ -122,7 +162,7 @@ class ImageIndex:
             DataError: If there is none, it is unfinished, or another model made it.
         """
         store = Store.open(Path(path))
-        _check_model(store, encoder)
+        check_model(store, encoder)
         segment = store.base()
         if segment is None:
             raise DataError(f"{path} is unfinished: run `dinotxt index` again, it will go on.")
@@ -132,7 +172,12 @@ class ImageIndex:
         return len(self._index)
 
     def search(
-        self, words: str | None = None, *, image: ImageSource | None = None, k: int = 5
+        self,
+        words: str | None = None,
+        *,
+        image: ImageSource | None = None,
+        k: int = 5,
+        where: Filter | None = None,
     ) -> list[Hit]:
         """Return the ``k`` pictures that fit best, the best first.
 
@@ -140,25 +185,22 @@ class ImageIndex:
             words: What the picture should show.
             image: Or a picture that they should resemble.
             k: How many; all where the index holds fewer.
+            where: Only pictures of these folders and dates.
 
         Raises:
-            ConfigError: If not exactly one of words and image is given, or k is not positive.
+            ConfigError: If not exactly one of words and image is given, k is not positive, or a
+                folder of the filter is not in the index.
             DataError: If the picture cannot be read.
         """
-        if (words is None) == (image is None) or (words is not None and not words.strip()):
-            raise ConfigError("Search either by words or by a picture.")
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, not {k}.")
-        if words is not None:
-            query = self._encoder.encode_text([words])
-        else:
-            assert image is not None
-            query = self._encoder.encode_image([image])
-        return self.search_vectors(query, k=k)[0]
+        query = encode_query(self._encoder, words, image, k)
+        return self.search_vectors(query, k=k, where=where)[0]
 
-    def search_vectors(self, queries: Vectors, *, k: int = 5) -> list[list[Hit]]:
+    def search_vectors(
+        self, queries: Vectors, *, k: int = 5, where: Filter | None = None
+    ) -> list[list[Hit]]:
         """Return the ``k`` best pictures for each row of ``float32 [Q, E]``, normalised."""
-        scores, rows = self._index.search(queries, k)
+        among = matching_rows(self._segment, self.root, where) if where else None
+        scores, rows = self._index.search(queries, k, among=among)
         return [
             [
                 Hit(float(score), str(self.root / self._segment.record(int(row)).path))
@@ -167,45 +209,40 @@ class ImageIndex:
             for found in zip(scores, rows, strict=True)
         ]
 
+    def shown(self, path: str) -> str:
+        """Return a hit's path within the indexed folder, as valid text."""
+        inside = Path(path)
+        return printable(inside.relative_to(self.root).as_posix())
 
-def _prepare(target: Path, root: Path, encoder: Encoder) -> Store:
-    """Open the index for writing, or start it."""
-    if not (target / "manifest.json").exists():
-        return Store.create(
-            target,
-            Manifest(
-                root=str(root),
-                model=encoder.name,
-                fingerprint=encoder.fingerprint,
-                size=encoder.transform.config.size,
-                transform=encoder.transform.fingerprint,
-                dim=encoder.towers.embed_dim,
-            ),
+    def thumbnail(self, path: str | Path, side: int) -> bytes:
+        """Return a JPEG of a picture whose long side is at most ``side``.
+
+        It is the stored small copy where the index keeps one that is large enough.
+
+        Args:
+            path: A hit's path.
+            side: In pixels.
+
+        Raises:
+            DataError: If the picture cannot be read.
+        """
+        content = None
+        if self._thumbnails is not None and side <= self._thumbnails.side:
+            record = self._find(Path(path))
+            content = self._thumbnails.get(record.sha256) if record else None
+        return content or small_copy(path, side)
+
+    def _find(self, path: Path) -> Record | None:
+        """Return what is known of a picture, by bisection."""
+        if not path.is_relative_to(self.root):
+            return None
+        relative = path.relative_to(self.root).as_posix()
+        rows = range(len(self._segment))
+        row = bisect_left(
+            rows, sort_key(relative), key=lambda row: sort_key(self._segment.record(row).path)
         )
-    store = Store.open(target)
-    _check_model(store, encoder)
-    if store.manifest.transform != encoder.transform.fingerprint:
-        message = "was made with another input size or transform: use that one, or another --out"
-        raise DataError(f"{target} {message}.")
-    if store.manifest.root != str(root):
-        if Path(store.manifest.root).is_dir():
-            raise DataError(
-                f"{target} is the index of {store.manifest.root}, not of {root}: "
-                "give another --out."
-            )
-        store.move(root)
-    store.clean()
-    return store
-
-
-def _check_model(store: Store, encoder: Encoder) -> None:
-    manifest = store.manifest
-    if manifest.fingerprint != encoder.fingerprint:
-        raise DataError(
-            f"{store.folder} was made with the model {manifest.model} "
-            f"({manifest.fingerprint[:12]}), not with {encoder.name} "
-            f"({encoder.fingerprint[:12]}): use the same model, or make another index."
-        )
+        record = self._segment.record(row) if row < len(rows) else None
+        return record if record and record.path == relative else None
 
 
 def _log(skip: Skip) -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from dinotxt.errors import DataError
 from dinotxt.files import atomic_path
+from dinotxt.search.dates import file_date
 from dinotxt.search.exact import Vectors
 
 _PARSED_AT_ONCE = 4096
+Days = npt.NDArray[np.datetime64]
 
 
 class Record(NamedTuple):
@@ -29,6 +32,7 @@ class Record(NamedTuple):
         mtime_ns: Time of the last modification, in nanoseconds.
         sha256: Of the content; empty for a file too large to be read.
         reason: Why it has no vector; empty if it has one.
+        taken: The day in its EXIF as ``YYYY-MM-DD``; empty if there is none.
     """
 
     path: str
@@ -36,6 +40,12 @@ class Record(NamedTuple):
     mtime_ns: int
     sha256: str
     reason: str = ""
+    taken: str = ""
+
+    @property
+    def day(self) -> str:
+        """The day on which it was taken, or else the day of the file; empty if unknown."""
+        return self.taken or file_date(self.mtime_ns)
 
 
 class Segment:
@@ -56,6 +66,7 @@ class Segment:
             self._unreadable = (folder / f"{name}.unreadable.jsonl").read_bytes()
         except OSError as error:
             raise _damaged(folder, error) from error
+        self._days: Days | None = None
         self._ends = np.flatnonzero(np.frombuffer(self._text, np.uint8) == ord("\n"))
         if len(self._ends) != len(self.vectors):
             raise _damaged(folder, f"{name} has {len(self._ends)} lines")
@@ -71,6 +82,13 @@ class Segment:
     def records(self) -> Iterator[Record]:
         """Yield the file of each row."""
         return _parse(self._text.splitlines())
+
+    def days(self) -> Days:
+        """Return the day of each row, ``datetime64[D] [N]``; read once, then kept."""
+        if self._days is None:
+            days = [record.day or "NaT" for record in self.records()]
+            self._days = np.array(days, "datetime64[D]")
+        return self._days
 
     def unreadable(self) -> Iterator[Record]:
         """Yield the files that gave no vector."""

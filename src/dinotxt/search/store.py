@@ -17,8 +17,25 @@ from dinotxt.errors import DataError
 from dinotxt.files import read_json, write_json
 from dinotxt.search.segment import Segment, remove_segment
 
+Engine = Literal["auto", "exact", "hnsw", "ivf-pq"]
+ApproximateEngine = Literal["hnsw", "ivf-pq"]
+
 _MANIFEST = "manifest.json"
 _LEFTOVER = re.compile(r"\.lock|\..*\.tmp")
+
+
+class Approximation(Config):
+    """An approximate index over the vectors of some base; the newest base has a map of its ids.
+
+    Attributes:
+        engine: Of what kind.
+        number: Counts the approximate indices made so far.
+        size: How many vectors it holds.
+    """
+
+    engine: ApproximateEngine
+    number: int
+    size: int
 
 
 class Manifest(Config):
@@ -34,6 +51,9 @@ class Manifest(Config):
         dim: Width of the vectors.
         generation: The number of the base; 0 before the first one is finished.
         num_pieces: How many pieces of an unfinished update are committed.
+        engine: How it should be searched; auto decides by its size.
+        thumbnails: The long side of the small copies that are kept; 0 for none.
+        approximation: What is searched instead of every vector, if anything.
     """
 
     format: Literal[1] = 1
@@ -45,6 +65,9 @@ class Manifest(Config):
     dim: int
     generation: int = 0
     num_pieces: int = 0
+    engine: Engine = "auto"
+    thumbnails: int = 0
+    approximation: Approximation | None = None
 
     @property
     def base(self) -> str:
@@ -120,21 +143,53 @@ class Store:
         self._commit(generation=self.manifest.generation + 1, num_pieces=0)
         self.clean()
 
+    def commit_approximation(self, approximation: Approximation | None) -> None:
+        """Make a written approximate index and its map count, or drop the one there was."""
+        self._commit(approximation=approximation)
+        self.clean()
+
+    def approximate_path(self, number: int) -> Path:
+        """Return the file of an approximate index."""
+        return self.folder / f"approximate-{number:06d}.faiss"
+
+    def places_path(self, number: int, base: str) -> Path:
+        """Return the map from the ids of an approximate index to the rows of a base."""
+        return self.folder / f"approximate-{number:06d}-{base}.npy"
+
     def move(self, root: Path) -> None:
         """Record that the indexed folder is at another place now."""
         self._commit(root=str(root))
 
+    def set_up(self, *, engine: Engine | None, thumbnails: int | None) -> None:
+        """Record how it should be searched and what small copies it keeps; None changes nothing."""
+        asked = {"engine": engine, "thumbnails": thumbnails}
+        now = self.manifest.model_dump()
+        changes = {k: v for k, v in asked.items() if v is not None and v != now[k]}
+        if changes:
+            self._commit(**changes)
+
     def clean(self) -> None:
         """Delete what a stopped run left behind."""
-        named = {self.manifest.base, *self.pieces()}
+        named = {self.manifest.base, *self.pieces(), *self._approximate_names()}
         for path in self.folder.iterdir():
             name = path.name.split(".")[0]
-            if path.name.endswith(".tmp") and path.name.startswith("."):
+            is_temporary = path.name.endswith(".tmp") and path.name.startswith(".")
+            if is_temporary or (name.startswith("approximate-") and name not in named):
                 path.unlink(missing_ok=True)
             elif re.fullmatch(r"(base|piece)-\d{6,}", name) and name not in named:
                 remove_segment(self.folder, name)
 
-    def _commit(self, **changes: int | str) -> None:
+    def _approximate_names(self) -> list[str]:
+        kept = self.manifest.approximation
+        if kept is None:
+            return []
+        files = (
+            self.approximate_path(kept.number),
+            self.places_path(kept.number, self.manifest.base),
+        )
+        return [path.stem for path in files]
+
+    def _commit(self, **changes: object) -> None:
         self.manifest = self.manifest.model_copy(update=changes)
         write_json(self.folder / _MANIFEST, self.manifest.model_dump())
 

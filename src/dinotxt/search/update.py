@@ -5,6 +5,7 @@ few seconds. A killed run goes on behind the last committed piece with the same 
 its vectors are those of an uninterrupted one. At the end base and pieces are merged.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,20 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.image import ImageSource, Limits
+from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
 from dinotxt.files import sha256_file
 from dinotxt.inference.decoding import PixelBatch, pixel_batches
 from dinotxt.results.skip import Skip
+from dinotxt.search.approximation import carry_over, refresh
+from dinotxt.search.dates import date_taken
 from dinotxt.search.exact import Vectors
 from dinotxt.search.scan import Entry, printable, sort_key
 from dinotxt.search.segment import Record, write_segment
 from dinotxt.search.store import Store
 from dinotxt.search.table import Table
+from dinotxt.search.thumbnails import Thumbnails, remove_thumbnails
 
 Pixels = NDArray[np.float32]
 
 _MAX_BYTES = Limits().max_bytes
 _PIECE_ROWS = 4096
+_COPIES_AHEAD = 256
 _NOT_FINITE = "the model gives no finite vector for it"
 
 
@@ -50,7 +56,8 @@ class Work:
         batch_size: Pictures a call of ``encode``.
         num_workers: Threads that read; None chooses by the machine.
         commit_seconds: How often finished work is made safe.
-        progress: Called with the numbers of pictures done and to do.
+        progress: Called with the numbers of pictures done and to do; later with those of vectors,
+            where an approximate index is made.
         on_skip: Called with each picture that cannot be used.
     """
 
@@ -61,6 +68,25 @@ class Work:
     commit_seconds: float
     progress: Callable[[int, int], None]
     on_skip: Callable[[Skip], None]
+
+
+class _Seen(NamedTuple):
+    """What reading a file told of it."""
+
+    sha256: str = ""
+    taken: str = ""
+
+
+class _Content:
+    """The bytes of a file, read once, with the name that an error should call it."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.content = path.read_bytes()
+
+    def read(self, max_bytes: int | None = None) -> bytes:
+        del max_bytes  # the size was looked at before the file was read
+        return self.content
 
 
 class Update:
@@ -76,7 +102,9 @@ class Update:
         self._work = work
         self._table = Table(store)
         self._root = Path(store.manifest.root)
-        self._digests: dict[str, str] = {}
+        side = store.manifest.thumbnails
+        self._thumbnails = Thumbnails(store.folder, side) if side else None
+        self._seen: dict[str, _Seen] = {}
         self._records: list[Record] = []
         self._vectors: list[Vectors] = []
         self._committed = time.monotonic()
@@ -90,7 +118,10 @@ class Update:
                 of their pictures is kept.
         """
         self._encode([entry for entry in entries if not self._is_known(entry)])
-        return self._merge({entry.path for entry in entries}, tuple(unlisted))
+        changes = self._merge({entry.path for entry in entries}, tuple(unlisted))
+        self._keep_small_copies()
+        refresh(self._store, self._work.progress)
+        return changes
 
     def _is_known(self, entry: Entry) -> bool:
         """Tell whether a file needs no decoding, and report it if it is a bad one."""
@@ -101,7 +132,7 @@ class Update:
             if not place.record.sha256 or self._digest(entry) != place.record.sha256:
                 return False
             # Only touched: the old vector goes into a piece under the new size and time.
-            record = Record(*entry, place.record.sha256, place.record.reason)
+            record = place.record._replace(size=entry.size, mtime_ns=entry.mtime_ns)
             vector = None if record.reason else next(self._table.vectors([place]))[0]
             self._put(record, vector)
             self._commit_in_time()
@@ -134,24 +165,29 @@ class Update:
         self._commit()
 
     def _load(self, entry: Entry) -> Pixels:
-        """Hash and decode one file, in a thread; the second reading comes from the page cache."""
+        """Read, hash and decode one file, in a thread."""
         path = self._root / entry.path
-        if entry.size <= _MAX_BYTES:
-            try:
-                self._digests[entry.path] = sha256_file(path)
-            except OSError as error:
-                raise DataError(f"cannot be read ({error.strerror or error})") from error
-        else:
-            self._digests[entry.path] = ""
-        return self._work.load(path)
+        if entry.size > _MAX_BYTES:
+            self._seen[entry.path] = _Seen()
+            return self._work.load(path)  # refuses it
+        try:
+            source = _Content(path)
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror or error})") from error
+        digest = hashlib.sha256(source.content).hexdigest()
+        self._seen[entry.path] = _Seen(digest, date_taken(source.content))
+        pixels = self._work.load(source)
+        if self._thumbnails is not None:
+            self._thumbnails.put(digest, source)
+        return pixels
 
     def _fail(self, entry: Entry, reason: str) -> None:
         """Record a bad picture; where the disk failed, not the picture, it is only reported."""
-        digest = self._digests.pop(entry.path, None)
-        if digest is None:
+        seen = self._seen.pop(entry.path, None)
+        if seen is None:
             self._report(entry.path, reason)
         else:
-            self._put(Record(*entry, digest, reason), None)
+            self._put(Record(*entry, seen.sha256, reason, seen.taken), None)
 
     def _take(self, batch: PixelBatch, entries: Sequence[Entry]) -> None:
         """Encode one batch; a picture that makes the model refuse it is found and left out."""
@@ -167,7 +203,8 @@ class Update:
             return
         for entry, vector in zip(entries, vectors, strict=True):
             if np.isfinite(vector).all():
-                self._put(Record(*entry, self._digests.pop(entry.path)), vector)
+                seen = self._seen.pop(entry.path)
+                self._put(Record(*entry, seen.sha256, taken=seen.taken), vector)
             else:
                 self._fail(entry, _NOT_FINITE)
 
@@ -205,12 +242,31 @@ class Update:
         after = {path: table[path].record.sha256 for path in live if table[path].row >= 0}
         if store.manifest.num_pieces or not store.manifest.generation or len(live) < len(table):
             places = [table[path] for path in sorted(live, key=sort_key)]
-            blocks = table.vectors([place for place in places if place.row >= 0])
+            readable = [place for place in places if place.row >= 0]
+            blocks = table.vectors(readable)
             records = [place.record for place in places]
             write_segment(store.folder, store.next_base, blocks, records, store.manifest.dim)
+            carry_over(store, readable)
             store.commit_base()
         return Changes(
             added=len(after.keys() - before.keys()),
             changed=sum(before[path] != after[path] for path in after.keys() & before.keys()),
             deleted=len(before.keys() - after.keys()),
         )
+
+    def _keep_small_copies(self) -> None:
+        """Make those that are missing, of an index that got them later; drop what is left over."""
+        base, thumbnails = self._store.base(), self._thumbnails
+        assert base is not None
+        if thumbnails is None:
+            remove_thumbnails(self._store.folder)
+            return
+        made = prefetch(
+            lambda record: thumbnails.put(record.sha256, self._root / record.path),
+            base.records(),
+            num_workers=self._work.num_workers,
+            ahead=_COPIES_AHEAD,
+        )
+        for _ in made:
+            pass
+        thumbnails.sweep({record.sha256 for record in base.records()})

@@ -7,7 +7,6 @@ from fastapi import FastAPI
 
 from dinotxt import __version__
 from dinotxt.inference.encoder import Encoder
-from dinotxt.search.index import ImageIndex
 from dinotxt.serving.access import Access
 from dinotxt.serving.config import ServeConfig
 from dinotxt.serving.engine import Engine
@@ -16,6 +15,7 @@ from dinotxt.serving.guard import Guard
 from dinotxt.serving.metrics import Metrics
 from dinotxt.serving.observe import Observe
 from dinotxt.serving.routes import classify, embed, pages, search, segment, system
+from dinotxt.serving.searched import Searched
 
 _DESCRIPTION = """Open-vocabulary classification, segmentation and search.
 
@@ -25,7 +25,7 @@ error is `{"error": {"status", "code", "message"}}`.
 
 
 def create_app(
-    encoder: Encoder, config: ServeConfig | None = None, *, index: ImageIndex | None = None
+    encoder: Encoder, config: ServeConfig | None = None, *, index: Searched | None = None
 ) -> FastAPI:
     """Return the ASGI application of one model.
 

@@ -9,13 +9,15 @@ from typing import TypeVar
 from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.results.classification import Classification
 from dinotxt.results.hit import Hit
-from dinotxt.search.index import ImageIndex
+from dinotxt.search.where import Filter
 from dinotxt.serving.config import ServeConfig
 from dinotxt.serving.embedder import Embedder
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.metrics import Metrics
-from dinotxt.serving.pictures import PictureLinks, small_copy
+from dinotxt.serving.pictures import PictureLinks
 from dinotxt.serving.prepared import classify
+from dinotxt.serving.schemas import IndexInfo
+from dinotxt.serving.searched import Searched
 from dinotxt.serving.segmenting import SegmentQueue
 
 Value = TypeVar("Value")
@@ -45,7 +47,7 @@ class Engine:
         encoder: Encoder,
         config: ServeConfig,
         metrics: Metrics,
-        index: ImageIndex | None = None,
+        index: Searched | None = None,
     ) -> None:
         self.encoder = encoder
         self.config = config
@@ -70,7 +72,7 @@ class Engine:
         )
         return await self.on_thread(lambda: classify(self.encoder, labels, text, features[0]))
 
-    def require_index(self) -> ImageIndex:
+    def require_index(self) -> Searched:
         """Return the index.
 
         Raises:
@@ -80,15 +82,22 @@ class Engine:
             raise ApiError(404, "This server has no index: start it with --index INDEX.")
         return self.index
 
-    async def search(self, query: Features, k: int) -> list[Hit]:
+    def index_info(self) -> IndexInfo | None:
+        """Return what can be searched, if anything; a database is asked for its size."""
+        index = self.index
+        if index is None:
+            return None
+        return IndexInfo(name=index.name, num_pictures=len(index), engine=index.engine)
+
+    async def search(self, query: Features, k: int, where: Filter) -> list[Hit]:
         """Return the pictures of the index that fit a query ``[1, E]`` best."""
         index = self.require_index()
-        return await self.on_thread(lambda: index.search_vectors(query, k=k)[0])
+        return await self.on_thread(lambda: index.search_vectors(query, k=k, where=where)[0])
 
     async def thumbnail(self, name: str, side: int) -> bytes:
         """Return a JPEG of a picture that a search found; ``name`` comes from its hit."""
-        path = self.links.path(name)
-        return await self.on_thread(lambda: small_copy(path, side))
+        index, path = self.require_index(), self.links.path(name)
+        return await self.on_thread(lambda: index.thumbnail(path, side))
 
     async def on_thread(self, call: Callable[[], Value]) -> Value:
         """Run a call that would hold up the event loop."""

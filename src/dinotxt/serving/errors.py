@@ -1,5 +1,6 @@
 """Errors as the client sees them: a status, a code for programs and a sentence for people."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from dinotxt.errors import DinotxtError
+from dinotxt.errors import BackendError, DinotxtError
 
+_LOGGER = logging.getLogger(__name__)
 _CODES = {
     400: "malformed",
     401: "unauthorized",
@@ -73,6 +75,9 @@ async def _on_invalid_request(_request: Request, error: Exception) -> JSONRespon
 
 
 async def _on_user_error(_request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, BackendError):  # such as a database: what it says is not for clients
+        _LOGGER.error("%s", error)
+        return error_response(503, "A part of this server does not answer: try again later.")
     return error_response(422, str(error))
 
 

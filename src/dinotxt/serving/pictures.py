@@ -1,4 +1,4 @@
-"""Pictures in and out: decode what clients send, and small copies of what an index holds."""
+"""Pictures in and out: decode what clients send, and name what an index holds."""
 
 import hashlib
 import hmac
@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.image import ImageSource, Limits, OversizeError, open_image
+from dinotxt.data.image import Limits, OversizeError
 from dinotxt.data.transform import Picture, Transform
 from dinotxt.errors import DataError
 from dinotxt.serving.config import RequestLimits
 from dinotxt.serving.errors import ApiError
 
-_JPEG_QUALITY = 85
 _SIGNATURE_BYTES = 16
 
 
@@ -90,23 +89,8 @@ class PictureLinks:
         return hmac.digest(self._key, content, hashlib.sha256)[:_SIGNATURE_BYTES]
 
 
-def small_copy(source: ImageSource, side: int) -> bytes:
-    """Return a JPEG of a picture whose long side is at most ``side``, without its metadata.
-
-    Raises:
-        DataError: If the picture cannot be read.
-    """
-    picture = open_image(source, draft_size=side)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _encoded(picture, "JPEG", quality=_JPEG_QUALITY)
-
-
 def to_png(picture: Image.Image) -> bytes:
     """Return a picture as PNG."""
-    return _encoded(picture, "PNG", compress_level=3)
-
-
-def _encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, format=kind, **options)
+    picture.save(stream, format="PNG", compress_level=3)
     return stream.getvalue()

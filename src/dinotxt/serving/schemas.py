@@ -106,6 +106,7 @@ class IndexInfo(_Answer):
 
     name: str = Field(examples=["album"])
     num_pictures: int = Field(examples=[1200])
+    engine: str = Field(description="exact, hnsw, ivf-pq or pgvector.", examples=["exact"])
 
 
 class InfoAnswer(_Answer):

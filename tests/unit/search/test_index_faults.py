@@ -74,12 +74,14 @@ def test_a_picture_that_breaks_becomes_unreadable(album: Path, make_encoder: Mak
 def test_a_disk_error_is_reported_and_tried_again(
     album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> str:
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
         if path.name == "red.png":
             raise PermissionError(13, "Permission denied", str(path))
-        return "digest"
+        return read(path)
 
-    monkeypatch.setattr("dinotxt.search.update.sha256_file", fail)
+    monkeypatch.setattr(Path, "read_bytes", fail)
     skipped: list[Skip] = []
     index = ImageIndex.build(make_encoder(), album, album.parent / "index", on_skip=skipped.append)
     assert skipped == [Skip(str(album / "0" / "red.png"), "cannot be read (Permission denied)")]
@@ -223,7 +225,7 @@ def test_a_file_above_the_limit_is_skipped_without_reading_it(
         assert len(index) == 4
         assert index.skipped[0].path == str(large)
         assert "raise Limits.max_bytes" in index.skipped[0].reason
-        monkeypatch.setattr("dinotxt.search.update.sha256_file", pytest.fail)
+        monkeypatch.setattr("dinotxt.search.update._Content", pytest.fail)
 
 
 def test_a_touched_picture_that_the_disk_refuses_keeps_its_vector(
@@ -235,6 +237,7 @@ def test_a_touched_picture_that_the_disk_refuses_keeps_its_vector(
     ImageIndex.build(make_encoder(), album, album.parent / "index")
     os.utime(album / "0" / "red.png", ns=(1, 1))
     monkeypatch.setattr("dinotxt.search.update.sha256_file", fail)
+    monkeypatch.setattr("dinotxt.search.update._Content", fail)
     skipped: list[Skip] = []
     index = ImageIndex.build(make_encoder(), album, album.parent / "index", on_skip=skipped.append)
     assert index.changes == (0, 0, 0)

@@ -2,11 +2,13 @@ import base64
 import io
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from dinotxt.errors import BackendError
 from dinotxt.search.index import ImageIndex
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.pictures import PictureLinks
@@ -91,3 +93,48 @@ def test_a_server_without_an_index_says_how_to_get_one(client: TestClient) -> No
     assert answer.status_code == 404
     assert "--index" in answer.json()["error"]["message"]
     assert "index" not in client.get("/v1/info").json()
+
+
+def test_a_folder_and_dates_filter(searcher: TestClient) -> None:
+    ask = {"text": "red", "k": 9}
+    assert searcher.post("/v1/search", data={**ask, "until": "1999"}).json()["hits"] == []
+    assert len(searcher.post("/v1/search", data={**ask, "since": "1999"}).json()["hits"]) == 4
+    assert len(searcher.post("/v1/search", data={**ask, "folder": "."}).json()["hits"]) == 4
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"folder": "/etc"},
+        {"folder": "../.."},
+        {"folder": "elsewhere"},
+        {"folder": "\ud800"},
+        {"since": "soon"},
+        {"since": "2024", "until": "2023"},
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_refused_in_words(
+    searcher: TestClient, pictures: dict[str, Path], field: dict[str, str]
+) -> None:
+    content = urlencode({"text": "red", **field}, errors="surrogatepass")
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = searcher.post("/v1/search", content=content, headers=headers)
+    assert answer.status_code == 422
+    assert str(pictures["red"].parent) not in answer.text
+
+
+def test_a_database_that_fails_is_503_and_says_nothing_of_itself(
+    connect: Callable[..., TestClient], index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BackendError("The database at db.internal refuses")
+
+    monkeypatch.setattr(index, "search_vectors", fail)
+    answer = connect(index=index).post("/v1/search", data={"text": "red"})
+    assert answer.status_code == 503
+    assert "db.internal" not in answer.text
+
+
+def test_the_page_is_told_how_the_index_is_searched(searcher: TestClient) -> None:
+    index = searcher.get("/v1/info").json()["index"]
+    assert index == {"name": "album.index", "num_pictures": 4, "engine": "exact"}

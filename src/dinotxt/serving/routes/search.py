@@ -1,17 +1,17 @@
 """``/v1/search``: pictures of the index, by words or by a picture."""
 
-from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
 
 from dinotxt.errors import DataError
 from dinotxt.results.hit import Hit
+from dinotxt.search.where import Filter
 from dinotxt.serving.engine import Engine
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.routes.fields import TheEngine
 from dinotxt.serving.schemas import SearchAnswer, SearchHit, answer, refusals
-from dinotxt.serving.vocabulary import check_search
+from dinotxt.serving.vocabulary import check_search, check_texts
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -26,15 +26,24 @@ async def search(
         UploadFile | None, File(description="Or a picture that they should resemble.")
     ] = None,
     k: Annotated[int, Form(description="How many.", examples=[12])] = 12,
+    folder: Annotated[
+        str, Form(description="Only in this folder of the index.", examples=["2024"])
+    ] = "",
+    since: Annotated[
+        str, Form(description="Only from YYYY, YYYY-MM or YYYY-MM-DD on.", examples=["2020-06"])
+    ] = "",
+    until: Annotated[str, Form(description="Only up to this date.", examples=["2026"])] = "",
 ) -> Response:
     """Find the pictures of the index that fit words, or a picture, best."""
     check_search(text, image is not None, k, engine.config.limits)
+    check_texts([folder], engine.config.limits, "folder")
     engine.require_index()
+    where = Filter.parse([folder] if folder.strip() else [], since, until)
     if image is None:
         query = await engine.embed.texts([text])
     else:
         query = await engine.embed.images([await image.read()])
-    hits = [_hit(engine, hit) for hit in await engine.search(query, k)]
+    hits = [_hit(engine, hit) for hit in await engine.search(query, k, where)]
     return answer(SearchAnswer(model=engine.model, hits=hits))
 
 
@@ -58,11 +67,8 @@ async def picture(
 
 
 def _hit(engine: Engine, hit: Hit) -> SearchHit:
-    path = FilePath(hit.path)
-    root = engine.require_index().root
-    shown = path.relative_to(root) if path.is_relative_to(root) else FilePath(path.name)
     return SearchHit(
         score=hit.score,
-        path=str(shown).encode("utf-8", "replace").decode(),
+        path=engine.require_index().shown(hit.path),
         picture=f"/v1/pictures/{engine.links.sign(hit.path)}",
     )

@@ -6,7 +6,7 @@ from dinotxt import __version__
 from dinotxt.inference.modes import MODES
 from dinotxt.serving.metrics import CONTENT_TYPE
 from dinotxt.serving.routes.fields import TheEngine, TheMetrics
-from dinotxt.serving.schemas import HealthAnswer, IndexInfo, InfoAnswer, answer, refusals
+from dinotxt.serving.schemas import HealthAnswer, InfoAnswer, answer, refusals
 from dinotxt.text.prompt import template_sets
 
 router = APIRouter(tags=["system"])
@@ -27,7 +27,7 @@ async def metrics(counters: TheMetrics) -> Response:
 @router.get("/v1/info", response_model=InfoAnswer, responses=refusals())
 async def info(engine: TheEngine) -> Response:
     """Tell what this server can do and what it refuses."""
-    index = engine.index
+    found = await engine.on_thread(engine.index_info)
     return answer(
         InfoAnswer(
             version=__version__,
@@ -36,7 +36,7 @@ async def info(engine: TheEngine) -> Response:
             modes=list(MODES),
             templates=list(template_sets()),
             default_templates=engine.default_templates,
-            index=index and IndexInfo(name=index.path.name, num_pictures=len(index)),
+            index=found,
             limits=engine.config.limits.model_dump(),
         )
     )

@@ -5,6 +5,7 @@ import { $, element } from "./dom.js";
 import { openPicture, pictureOf } from "./picture.js";
 
 const FIRST = 24;
+const FILTERS = ["folder", "since", "until"];
 
 export class Search {
   constructor({ say, complain, onUse }) {
@@ -21,6 +22,13 @@ export class Search {
       $("query-file").value = "";
     });
     $("panel-search").addEventListener("drop", (event) => this.#byPicture(pictureOf(event.dataTransfer)));
+    for (const name of FILTERS) {
+      $(name).addEventListener("change", () => this.query && this.find(this.query));
+    }
+    $("no-filter").addEventListener("click", () => {
+      for (const name of FILTERS) $(name).value = "";
+      if (this.query) this.find(this.query);
+    });
     $("more").addEventListener("click", () => this.find(this.query, 2 * this.hits.length));
     $("previous").addEventListener("click", () => this.#step(-1));
     $("next").addEventListener("click", () => this.#step(1));
@@ -48,10 +56,14 @@ export class Search {
     $("search-note").textContent = "Searching ...";
     try {
       const wanted = Math.min(count, this.maxHits);
-      const response = await postForm("/v1/search", [query.field, ["k", wanted]], work.signal);
+      const filters = FILTERS.map((name) => [name, $(name).value.trim()]).filter(([, value]) => value);
+      const response = await postForm("/v1/search", [query.field, ["k", wanted], ...filters], work.signal);
       this.query = query;
       this.#list((await response.json()).hits);
-      const note = `${this.hits.length} best of ${this.index.num_pictures.toLocaleString("en")} for ${query.title}`;
+      const all = this.index.num_pictures.toLocaleString("en");
+      const note = this.hits.length
+        ? `${this.hits.length} best of ${filters.length ? "the chosen pictures" : all} for ${query.title}`
+        : `No picture of ${all} is in that folder and time.`;
       $("search-note").textContent = note;
       this.say(note);
       $("more").hidden = this.hits.length < wanted || wanted >= Math.min(this.maxHits, this.index.num_pictures);
