@@ -15,6 +15,7 @@ from dinotxt.inference.encoder import Encoder
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
 
 if TYPE_CHECKING:
+    from dinotxt.export.folder import Export
     from dinotxt.models.config import ModelConfig
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
@@ -142,6 +143,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_config: "ModelConf
         transform=TransformConfig(size=32, resize="squash"),
     )
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> "Export":
+    """The tiny model as ONNX files for 32 and 64 pixels, in both precisions."""
+    from dinotxt.export.folder import export
+
+    return export(str(tiny_model), tmp_path_factory.mktemp("export"), sizes=(64, 32))
 
 
 def _rgb(name: str) -> tuple[int, int, int]:
