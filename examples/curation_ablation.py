@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--camvid", required=True, help="a folder with images/ and labels/")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=8_000)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     arguments = parser.parse_args()

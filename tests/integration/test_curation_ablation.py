@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotxt.curation.config import CurationConfig
-from dinotxt.curation.pipeline import curate
-from dinotxt.data.curated import CuratedPairs
+from dinotxt.data.curated import KEEP_DTYPE, CuratedPairs
 from dinotxt.data.pairs import read_pairs
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "curation_ablation.py"
@@ -87,9 +85,15 @@ def test_the_pool_is_the_same_every_time(ablation: ModuleType, source: str, tmp_
 
 
 def test_views_of_one_curation_differ_in_mode_and_seed(
-    ablation: ModuleType, settings: dict[str, Any], tmp_path: Path
+    ablation: ModuleType, tmp_path: Path
 ) -> None:
-    curate(CurationConfig.model_validate({**settings, "output": tmp_path / "curated"}), "draw")
+    keep = tmp_path / "curated" / "keep"
+    keep.mkdir(parents=True)
+    records = np.empty(120, dtype=KEEP_DTYPE)
+    records["pair_id"] = np.arange(120)
+    records["keep_text"], records["keep_image"] = 0.4, 0.6
+    np.save(keep / "a.npy", records)
+    (keep / "stage.json").write_text(json.dumps({"n_in": 120, "files": ["keep/a.npy"]}))
     kept = {
         (mode, seed): set(CuratedPairs(ablation.view(tmp_path, mode, seed)).kept_ids(0).tolist())
         for mode in ablation.MODES
@@ -109,4 +113,5 @@ def test_tables_hold_means_with_student_intervals_and_differences_within_seeds(
     assert "| text | +3.0 ± 0.0 |" in text
     assert "| both | +9.0 ± 12.9 |" in text
     ablation.plot(_results(), tmp_path / "plot.png")
-    assert Image.open(tmp_path / "plot.png").width > 800
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.width > 800

@@ -48,7 +48,7 @@ class MetadataConfig(Config):
 class MatchConfig(Config):
     """How captions are matched."""
 
-    engine: MatchEngine = "ahocorasick"
+    engine: MatchEngine = "ngram"
     normalize: Normalize = "metaclip"
     max_characters: PositiveInt = 10_000
 

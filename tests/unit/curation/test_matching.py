@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dinotxt.curation import matching
 from dinotxt.curation.matching import MatchEngine, Matches, open_matcher
 from dinotxt.curation.spacing import Normalize, spacing
 
@@ -68,7 +69,10 @@ def test_matches_are_those_of_a_substring_test_in_sql(engine: MatchEngine) -> No
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_more_captions_than_a_batch_are_matched_like_few(engine: MatchEngine) -> None:
+def test_more_captions_than_a_batch_are_matched_like_few(
+    engine: MatchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "_WORDS_BATCH", 7)
     matcher = open_matcher(ENTRIES, engine=engine)
     many = CAPTIONS * 30
     assert _lists(matcher.match(many)) == _lists(matcher.match(CAPTIONS)) * 30
@@ -98,6 +102,14 @@ def test_casefold_finds_entries_in_any_case_and_counts_the_first_spelling(
     assert _lists(matcher.match(["NEW YORK"])) == [[0]]
     plain = open_matcher(["New York", "new york"], engine=engine)
     assert _lists(plain.match(["in new york"])) == [[1]]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_entry_reaches_over_the_end_of_a_caption(engine: MatchEngine) -> None:
+    entries = ["new york city", "york new", "york \n new", "\n", "york"]
+    captions = ["in new york", "new york", "new", "york city", "new\nyork city"]
+    found = _lists(open_matcher(entries, engine=engine).match(captions))
+    assert found == [[4], [4], [], [4], [0, 4]]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
