@@ -4,13 +4,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from dinotxt.cli.completion import complete_device, complete_model, complete_templates
+
 Model = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="A named model, openclip:NAME/PRETRAINED, or a run or export folder."
+        "--model",
+        "-m",
+        help="A named model, openclip:NAME/PRETRAINED, hf://OWNER/NAME, or a run or export folder.",
+        autocompletion=complete_model,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=complete_device)
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures a forward pass.")]
 NumWorkers = Annotated[
     int | None, typer.Option(min=0, help="Threads that decode pictures (default: by machine).")
@@ -46,6 +53,8 @@ LabelsFile = Annotated[
 Templates = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|FILE|TEXT", help='Prompt templates, or one such as "a photo of {}".'
+        metavar="NAME|FILE|TEXT",
+        help='Prompt templates, or one such as "a photo of {}".',
+        autocompletion=complete_templates,
     ),
 ]
