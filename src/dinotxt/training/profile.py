@@ -100,7 +100,7 @@ class StepProfiler:
         elif self._state == "warming":
             self._state = "timing"
             if self.folder is not None:
-                self._trace = torch.profiler.profile()
+                self._trace = torch.profiler.profile(activities=_activities())
                 self._trace.start()
             self._begin = time.perf_counter()
 
@@ -147,6 +147,11 @@ def end_step() -> None:
     profiler = _active.get()
     if profiler is not None:
         profiler.end_step()
+
+
+def _activities() -> list[torch.profiler.ProfilerActivity]:
+    kinds = torch.profiler.ProfilerActivity
+    return [kinds.CPU, kinds.CUDA] if torch.cuda.is_available() else [kinds.CPU]
 
 
 def _wait() -> None:
