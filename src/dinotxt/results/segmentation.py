@@ -44,6 +44,9 @@ class Segmentation:
         clusters: int32 ``[h, w]``, the cluster of each place, where the mode makes clusters.
         colours: uint8 ``[K, 3]``, the colours of the labels, or None for the usual ones; see
             ``with_palette``.
+
+    Raises:
+        DataError: If the label map holds a value that stands for no label.
     """
 
     image: str
@@ -53,6 +56,15 @@ class Segmentation:
     scores: NDArray[np.float32] | None = None
     clusters: NDArray[np.int32] | None = None
     colours: NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values of the label map."""
+        number = len(self.labels)
+        strange = self.label_map[(self.label_map >= number) & (self.label_map != self.unlabelled)]
+        if strange.size:
+            message = f"{self.image}: the label map holds {int(strange[0])}, which stands for none"
+            last = f"of {number} labels: give 0 to {number - 1}"
+            raise DataError(f"{message} {last}, or {self.unlabelled} for unlabelled.")
 
     @property
     def unlabelled(self) -> int:

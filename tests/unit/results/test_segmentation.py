@@ -88,3 +88,9 @@ def test_a_data_sets_palette_colours_the_overlay_and_the_file(tmp_path: Path) ->
     assert result.colour_map(legend=True).height > 2
     with pytest.raises(ConfigError, match="palette"):
         _segmentation().with_palette("nothing")
+
+
+def test_values_outside_the_labels_are_refused() -> None:
+    label_map = np.array([[0, 3, 255]], dtype=np.uint8)
+    with pytest.raises(DataError, match=r"a\.jpg: the label map holds 3.*0 to 2, or 255"):
+        Segmentation("a.jpg", label_map, ("road", "tree", "sky"), _decode)
