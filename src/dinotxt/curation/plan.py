@@ -102,7 +102,7 @@ def plan_curation(
             stage="embed",
             core_hours=num_pictures / rates.embed / _HOUR,
             memory_gib=2.0,
-            storage_gib=vectors + 4 * num_pairs / _GIB,
+            storage_gib=vectors + (8 * num_pairs + 4 * num_pictures) / _GIB,
             tasks=tables,
         ),
         *_level_costs(settings, num_pictures, width, rates),
