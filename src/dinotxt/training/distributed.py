@@ -144,9 +144,9 @@ def joined(device: torch.device) -> Iterator[World]:
         device = torch.device("cuda", local_rank if device.index is None else device.index)
         torch.cuda.set_device(device)
     is_own = not dist.is_initialized()
-    if is_own:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
+        if is_own:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         yield World(device, dist.get_rank(), dist.get_world_size(), _channel())
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(t in str(error) for t in _LOST):

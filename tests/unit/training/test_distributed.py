@@ -3,11 +3,13 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+import transformers
 from torch import Tensor
 
 from dinotxt.errors import BackendError, DataError
@@ -123,6 +125,41 @@ def test_a_state_goes_on_with_another_number_of_processes_and_other_shards(
             return five_steps(sharded, world, torch.float64, state=state)[:2]
 
     for result in together(4, second):
+        torch.testing.assert_close(result[0], losses, rtol=0, atol=1e-10)
+        torch.testing.assert_close(result[1], weights, rtol=0, atol=1e-9)
+
+
+def test_a_tuned_text_encoder_with_all_captions_trains_as_one(
+    config: Make, together: Together, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32}
+    bert = transformers.BertConfig(vocab_size=50, num_attention_heads=2, **sizes)
+    transformers.BertModel(bert, add_pooling_layer=False).save_pretrained(tmp_path / "bert")
+    text = f"{{kind: pretrained, name: {tmp_path}/bert, trainable_layers: 1}}"
+    common = ("data.captions=all", f"model.text_encoder={text}")
+    settings = [config(*common), config(*common, "compute.parallel=fsdp")]
+    owners = torch.tensor([0, 0, 1, 2, 3, 3])
+
+    def captioned(pictures: slice) -> Batch:
+        mine = (owners >= pictures.start) & (owners < pictures.stop)
+        images = batch(0, pictures.start, pictures.stop).vision
+        ids, lengths = torch.arange(1, 31).view(6, 5)[mine], torch.arange(6)[mine] % 5 + 1
+        return Batch(images, ids, lengths, owners[mine] - pictures.start)
+
+    def train(own: TrainConfig, world: World) -> tuple[list[float], dict[str, Tensor]]:
+        share = 4 // world.size
+        part = captioned(slice(world.rank * share, (world.rank + 1) * share))
+        trained = learner(own, world, torch.float64)
+        losses = [trained.update(step, [part])[0].item() for step in range(3)]
+        with trained.averaged() as model:
+            return losses, {name: x.clone() for name, x in model.trainable_state_dict().items()}
+
+    def work(rank: int) -> list[Any]:
+        with joined(CPU) as world:
+            return [train(own, world) for own in settings]
+
+    losses, weights = train(settings[0], World(CPU))
+    for result in (found for rank in together(2, work) for found in rank):
         torch.testing.assert_close(result[0], losses, rtol=0, atol=1e-10)
         torch.testing.assert_close(result[1], weights, rtol=0, atol=1e-9)
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -54,6 +55,18 @@ def test_gradient_caching_gives_the_gradients_of_the_full_batch(config: Make, fr
     assert ("backbone.module.cls_token" in gradients) == (frozen == "false")
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-10)
+
+
+def test_gradient_caching_of_cached_tokens_equals_one_pass_over_pictures(config: Make) -> None:
+    settings = config("model.vision_head.drop_path=0.6", "model.vision_head.patch_dropout=0.5")
+    model, step = build(settings)
+    whole = step(3, [batch()])
+    expected = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model, step = build(settings)
+    tokens = [replace(part, vision=model.backbone(part.vision)) for part in parts(batch(), 2, 5)]
+    torch.testing.assert_close(step(3, tokens), whole, rtol=0, atol=1e-12)
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(gradients, expected, rtol=0, atol=1e-10)
 
 
 def test_the_drop_path_changes_with_the_step_and_repeats_with_it(config: Make) -> None:
