@@ -65,6 +65,7 @@ class ImageIndex:
             Skip(printable(self.root / record.path), record.reason)
             for record in segment.unreadable()
         )
+        self._manifest = store.manifest
         self._segment = segment
         self._encoder = encoder
         self._index = open_index(store, segment)
@@ -208,6 +209,17 @@ class ImageIndex:
             ]
             for found in zip(scores, rows, strict=True)
         ]
+
+    def current(self) -> "ImageIndex":
+        """Return this index, or the newer state that an update has finished in the meantime."""
+        try:
+            store = Store.open(self.path)
+            uncounted = {"num_pieces": self._manifest.num_pieces}  # of an unfinished update
+            if store.manifest.model_copy(update=uncounted) == self._manifest:
+                return self
+            return ImageIndex.open(self.path, encoder=self._encoder)
+        except DataError:  # it is being replaced, or is no longer there
+            return self
 
     def shown(self, path: str) -> str:
         """Return a hit's path within the indexed folder, as valid text."""

@@ -83,16 +83,21 @@ class Engine:
         return self.index
 
     def index_info(self) -> IndexInfo | None:
-        """Return what can be searched, if anything; a database is asked for its size."""
-        index = self.index
-        if index is None:
+        """Return what can be searched, if anything; it may ask a disk or a database."""
+        if self.index is None:
             return None
+        self.index = index = self.index.current()
         return IndexInfo(name=index.name, num_pictures=len(index), engine=index.engine)
 
     async def search(self, query: Features, k: int, where: Filter) -> list[Hit]:
         """Return the pictures of the index that fit a query ``[1, E]`` best."""
-        index = self.require_index()
-        return await self.on_thread(lambda: index.search_vectors(query, k=k, where=where)[0])
+        known = self.require_index()
+
+        def run() -> list[Hit]:
+            self.index = index = known.current()
+            return index.search_vectors(query, k=k, where=where)[0]
+
+        return await self.on_thread(run)
 
     async def thumbnail(self, name: str, side: int) -> bytes:
         """Return a JPEG of a picture that a search found; ``name`` comes from its hit."""

@@ -22,6 +22,9 @@ class Searched(Protocol):
     def __len__(self) -> int:
         """Return the number of pictures."""
 
+    def current(self) -> "Searched":
+        """Return its newest finished state."""
+
     def search_vectors(self, queries: Vectors, *, k: int, where: Filter | None) -> list[list[Hit]]:
         """Return the best pictures for each row of ``float32 [Q, E]``."""
 

@@ -1,5 +1,6 @@
 import base64
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from dinotxt.errors import BackendError
+from dinotxt.inference.encoder import Encoder
 from dinotxt.search.index import ImageIndex
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.pictures import PictureLinks
@@ -138,3 +140,20 @@ def test_a_database_that_fails_is_503_and_says_nothing_of_itself(
 def test_the_page_is_told_how_the_index_is_searched(searcher: TestClient) -> None:
     index = searcher.get("/v1/info").json()["index"]
     assert index == {"name": "album.index", "num_pictures": 4, "engine": "exact"}
+
+
+def test_an_updated_index_is_searched_without_a_restart(
+    searcher: TestClient, index: ImageIndex, colour_encoder: Encoder, pictures: dict[str, Path]
+) -> None:
+    pictures["red"].unlink()
+    Image.new("RGB", (9, 9), (255, 0, 0)).save(pictures["red"].with_name("new.png"))
+    ImageIndex.build(colour_encoder, index.root, index.path, num_workers=1)
+    hits = searcher.post("/v1/search", data={"text": "red", "k": 1}).json()["hits"]
+    assert [hit["path"] for hit in hits] == ["new.png"]
+
+
+def test_an_index_that_is_removed_goes_on_answering(
+    searcher: TestClient, index: ImageIndex
+) -> None:
+    shutil.rmtree(index.path)
+    assert searcher.post("/v1/search", data={"text": "red"}).status_code == 200
