@@ -171,16 +171,20 @@ class Segmentation:
         return np.asarray(counts / max(flat.size, 1), dtype=np.float64)
 
     def _colours(self) -> NDArray[np.uint8]:
-        grey = np.array([UNLABELLED_COLOUR], dtype=np.uint8)
-        return np.concatenate([self._label_colours(), grey])
+        colours = self._label_colours()
+        rest = np.array([UNLABELLED_COLOUR], dtype=np.uint8)
+        if (colours == rest).all(axis=1).any():  # as CamVid's sky
+            rest = np.zeros_like(rest)
+        return np.concatenate([colours, rest])
 
     def _label_colours(self) -> NDArray[np.uint8]:
         return palette(len(self.labels)) if self.colours is None else self.colours
 
     def _file_palette(self) -> list[int]:
         table = np.zeros((_SMALL + 1, 3), dtype=np.uint8)
-        table[: len(self.labels)] = self._label_colours()
-        table[_SMALL] = UNLABELLED_COLOUR
+        colours = self._colours()
+        table[: len(self.labels)] = colours[:-1]
+        table[_SMALL] = colours[-1]
         return [int(value) for value in table.ravel()]
 
     def _position(self, label: str) -> int:

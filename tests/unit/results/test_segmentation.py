@@ -94,3 +94,9 @@ def test_values_outside_the_labels_are_refused() -> None:
     label_map = np.array([[0, 3, 255]], dtype=np.uint8)
     with pytest.raises(DataError, match=r"a\.jpg: the label map holds 3.*0 to 2, or 255"):
         Segmentation("a.jpg", label_map, ("road", "tree", "sky"), _decode)
+
+
+def test_unlabelled_pixels_are_black_where_a_palette_has_their_grey() -> None:
+    colours = np.asarray(_segmentation().with_palette("camvid").colour_map())
+    assert colours[0, 0].tolist() == [128, 128, 128]
+    assert colours[0, 3].tolist() == [0, 0, 0]
