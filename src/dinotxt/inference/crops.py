@@ -1,8 +1,8 @@
 """Where the crops of high-resolution inference lie (dino.txt, section 4.2).
 
-Coordinates are shares of the picture's sides, (0, 0) is its upper left corner: a layout does not
-depend on the picture. Crops of one size lie in a dense grid; noise on their corners makes them
-quadrilaterals.
+Coordinates are shares of the picture's sides, (0, 0) is its upper left corner: of the picture, a
+layout depends on the aspect alone. Crops of one size lie in a dense grid, squares before the
+noise where the picture has room for them; noise on their corners makes them quadrilaterals.
 """
 
 import math
@@ -23,11 +23,15 @@ class CropLevel:
     """The crops of one size.
 
     Attributes:
-        side: Their side before the noise, as a share of the picture's (the smallest of them).
+        area: Their share of the picture's area, as it was asked for.
+        width: Their width before the noise, as a share of the picture's (the smallest of them).
+        height: Their height, likewise.
         quads: ``[n, 4, 2]``, the corners (x, y), clockwise from the upper left.
     """
 
-    side: float
+    area: float
+    width: float
+    height: float
     quads: Quads
 
 
@@ -58,7 +62,13 @@ def allot(crops: int, areas: Sequence[float], shares: Sequence[float]) -> list[i
 
 
 def layout(
-    crops: int, areas: Sequence[float], shares: Sequence[float], *, jitter: float, seed: int
+    crops: int,
+    areas: Sequence[float],
+    shares: Sequence[float],
+    *,
+    jitter: float,
+    seed: int,
+    aspect: float = 1.0,
 ) -> list[CropLevel]:
     """Return the crops, which cover every point of the picture.
 
@@ -68,30 +78,38 @@ def layout(
         shares: Weights of the areas in the number of crops.
         jitter: How far corners move at most, as a share of the crop's side; below 0.25.
         seed: Of the noise.
+        aspect: Width over height of the picture.
     """
     generator = np.random.default_rng([seed, crops])
     levels = []
     for area, count in zip(areas, allot(crops, areas, shares), strict=True):
         if count:
-            boxes = _boxes(count, math.sqrt(area), jitter)
-            smallest = float(boxes[:, 2:].min())
-            levels.append(CropLevel(smallest, _move_corners(boxes, jitter, generator)))
+            boxes = _boxes(count, _sides(area, aspect), jitter)
+            width, height = boxes[:, 2:].min(axis=0).tolist()
+            levels.append(CropLevel(area, width, height, _move_corners(boxes, jitter, generator)))
     return levels
 
 
-def _boxes(count: int, side: float, jitter: float) -> Quads:
+def _sides(area: float, aspect: float) -> tuple[float, float]:
+    """Return the shares (width, height) of a crop: a square in pixels, or as near as fits."""
+    width = min(1.0, max(area, math.sqrt(area / aspect)))
+    return width, area / width
+
+
+def _boxes(count: int, sides: tuple[float, float], jitter: float) -> Quads:
     """Return (left, top, width, height) ``[count, 4]``, row by row.
 
     Neighbours overlap so far that no corner noise opens a gap; sides are larger if need be.
     """
-    if side >= _WHOLE:
+    across, down = sides
+    if min(sides) >= _WHOLE:
         return np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (count, 1))
-    num_rows = max(1, round(math.sqrt(count)))
+    num_rows = min(count, max(1, round(math.sqrt(count * across / down))))
     ends = np.linspace(0, count, num_rows + 1).round().astype(int)
-    height = _covering_side(side, num_rows, jitter)
+    height = _covering_side(down, num_rows, jitter)
     rows = []
     for top, number in zip(_starts(num_rows, height), np.diff(ends), strict=True):
-        width = _covering_side(side, int(number), jitter)
+        width = _covering_side(across, int(number), jitter)
         rows += [(left, top, width, height) for left in _starts(int(number), width)]
     return np.array(rows)
 

@@ -21,6 +21,8 @@ class InferenceDefaults:
             becomes a smaller input instead of a blur; None: always to the full size. Only for
             backbones that take inputs of any size.
         templates: Prompt templates of labels.
+        classify: What pictures and labels are compared by: the ``whole`` feature or its ``cls``
+            half, as segmentation compares the other one.
         template_sets: Sets of templates that come with the model, by name; they go before those
             of the same name that ``text.prompt`` knows.
         mode: How a picture is looked at for segmentation.
@@ -28,6 +30,9 @@ class InferenceDefaults:
             picture, the window's side for windows.
         window: Side of a window.
         stride: Distance between windows.
+        crop_size: Side of the squares that crops become in the mode ``highres``.
+        crop_areas: Shares of the picture's area that crops have, ascending.
+        crop_shares: Weights of these areas in the number of crops.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
@@ -35,11 +40,15 @@ class InferenceDefaults:
     size: int | None = None
     max_enlarge: float | None = None
     templates: str = "openai-80"
+    classify: Literal["whole", "cls"] = "whole"
     template_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mode: Literal["whole", "window"] = "whole"
     short_side: int | None = None
     window: int = 448
     stride: int = 224
+    crop_size: int = 224
+    crop_areas: tuple[float, ...] = (0.01, 0.1, 1.0)
+    crop_shares: tuple[float, ...] = (0.775, 0.2, 0.025)
 
     def find_templates(self, source: str | Path | Sequence[str] | None) -> tuple[str, ...]:
         """Return prompt templates: as ``prompt.templates``; None takes the model's own.

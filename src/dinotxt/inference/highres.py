@@ -21,7 +21,7 @@ from dinotxt.inference.geometry import window_input
 from dinotxt.inference.homography import quad_areas
 
 _MOST_NUMBERS = 1 << 28  # of the grid: 1 GiB of float32
-_MOST_ROWS = 1 << 15  # that k-means iterates over
+_MOST_ROWS = 1 << 14  # that k-means iterates over
 _LONGEST = 4096
 _MAX_JITTER = 0.25  # from here on a quadrilateral may lose its shape
 _TIMED_BATCHES = 3
@@ -101,6 +101,9 @@ class HighRes:
             whose grid would take more than 1 GiB.
         num_clusters: Groups of k-means; None compares each place by itself.
         normalize: Whether patch features get length 1 before they are averaged.
+        feather: Whether patches count less towards the border of their crop.
+        area_power: A crop counts by its area to the power of minus this: 0 weighs all crops
+            alike, 0.5 by how much they magnify.
 
     Raises:
         ConfigError: If a setting makes no sense.
@@ -115,6 +118,8 @@ class HighRes:
     grid_stride: int = 2
     num_clusters: int | None = 32
     normalize: bool = True
+    feather: bool = True
+    area_power: float = 0.5
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -122,6 +127,8 @@ class HighRes:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"HighRes: {name} is {value}: give at least 1.")
+        if not 0 <= self.area_power <= 1:
+            raise ConfigError(f"HighRes: area_power is {self.area_power}: give 0 to 1.")
         if self.seed < 0:
             raise ConfigError(f"HighRes: seed is {self.seed}: give 0 or more.")
         if not 0 <= self.jitter < _MAX_JITTER:
@@ -178,18 +185,27 @@ class HighRes:
         from dinotxt.inference.projection import FeatureGrid, warp
 
         height, width = self._grid_shape(picture, encoder.towers.patch_dim)
-        grid = FeatureGrid(height, width, encoder.towers.patch_dim)
+        grid = FeatureGrid(height, width, encoder.towers.patch_dim, feather=self.feather)
         side, _ = window_input(encoder.towers, self.crop_size, self.crop_size)
-        for level in self._levels():
+        across, down = picture_size(picture)
+        for level in self._levels(across / down):
             pixels = _scaled(encoder, picture, level, side)
             for quads in _batches(level, batch_size):
                 patches = encoder.towers.encode_patches(warp(pixels, quads, side))
                 check_finite(patches)
-                grid.add(quads, unit(patches) if self.normalize else patches)
+                patches = unit(patches) if self.normalize else patches
+                grid.add(quads, patches, weight=level.area**-self.area_power)
         return grid.mean()
 
-    def _levels(self) -> list[CropLevel]:
-        return layout(self.crops, self.areas, self.shares, jitter=self.jitter, seed=self.seed)
+    def _levels(self, aspect: float = 1.0) -> list[CropLevel]:
+        return layout(
+            self.crops,
+            self.areas,
+            self.shares,
+            jitter=self.jitter,
+            seed=self.seed,
+            aspect=aspect,
+        )
 
     def _grid_shape(self, picture: Picture, dim: int) -> tuple[int, int]:
         """Return the rows and columns of the grid: one cell every ``grid_stride`` pixels."""
@@ -224,8 +240,10 @@ def crops_within(
 
 def _scaled(encoder: Encoder, picture: Picture, level: CropLevel, side: int) -> Features:
     """Return the picture at the size at which a crop of the level has ``side`` pixels."""
-    target = min(math.ceil(side / level.side), _LONGEST)
-    return encoder.transform.normalize(encoder.transform.resize(picture, (target, target)))
+    width, height = (
+        min(math.ceil(side / share), _LONGEST) for share in (level.width, level.height)
+    )
+    return encoder.transform.normalize(encoder.transform.resize(picture, (width, height)))
 
 
 def _batches(level: CropLevel, batch_size: int) -> Iterator[NDArray[np.float64]]:

@@ -7,7 +7,6 @@ from dinotxt.inference.highres import HighRes
 from dinotxt.inference.window import SlidingWindow, Whole
 
 MODES = ("whole", "window", "highres")
-_GENERAL = HighRes()
 
 
 def find_mode(
@@ -39,7 +38,7 @@ def find_mode(
     if stride is not None and name != "window":
         raise ConfigError("stride goes with the mode window: give that, too.")
     if name == "highres":
-        return _high_res(crops, size)
+        return _high_res(crops, size, defaults)
     if name == "whole":
         return Whole(size)
     if size is None:
@@ -47,8 +46,10 @@ def find_mode(
     return SlidingWindow(size, stride or max(1, size // 2))
 
 
-def _high_res(crops: int | None, size: int | None) -> HighRes:
+def _high_res(crops: int | None, size: int | None, defaults: InferenceDefaults) -> HighRes:
     return HighRes(
-        crops=_GENERAL.crops if crops is None else crops,
-        crop_size=_GENERAL.crop_size if size is None else size,
+        crops=HighRes().crops if crops is None else crops,
+        crop_size=size or defaults.crop_size,
+        areas=defaults.crop_areas,
+        shares=defaults.crop_shares,
     )

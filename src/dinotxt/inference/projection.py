@@ -1,5 +1,7 @@
 """Between a picture's pixels and the squares that its crops become, many crops at a time."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,6 +37,21 @@ def warp(pixels: Features, quads: Quads, size: int) -> Features:
     return np.asarray(sampled.numpy(), dtype=np.float32)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Crops:
+    """Patches of several crops.
+
+    Attributes:
+        patches: ``[n h w, Dp]``.
+        importance: float32 ``[n h w]``, how much each counts.
+        grid: Rows h and columns w of a crop.
+    """
+
+    patches: torch.Tensor
+    importance: Features
+    grid: tuple[int, int]
+
+
 class FeatureGrid:
     """The mean feature of every cell of a grid over a picture, added up crop by crop.
 
@@ -42,22 +59,34 @@ class FeatureGrid:
         height: Rows of the grid.
         width: Columns of the grid.
         dim: The width Dp of the features.
+        feather: Whether patches count less towards the border of their crop, where a model sees
+            but one side of what they are part of; else all count alike.
+
+    Attributes:
+        weights: float32 ``[height, width]``, the sum of the weights that each cell has so far:
+            without feathering, the number of crops that see it.
     """
 
-    def __init__(self, height: int, width: int, dim: int) -> None:
+    def __init__(self, height: int, width: int, dim: int, *, feather: bool = False) -> None:
         self._sums = torch.zeros(height, width, dim)
-        self.visits: NDArray[np.int32] = np.zeros((height, width), dtype=np.int32)
+        self._feather = feather
+        self.weights: Features = np.zeros((height, width), dtype=np.float32)
 
     @torch.inference_mode()
-    def add(self, quads: Quads, patches: Features) -> None:
+    def add(self, quads: Quads, patches: Features, *, weight: float = 1.0) -> None:
         """Add crops: each cell whose centre lies in one takes its features, interpolated.
 
         Args:
             quads: ``[n, 4, 2]``, corners as shares of the picture's sides.
             patches: ``[n, h, w, Dp]``.
+            weight: How much these crops count.
         """
+        grid = patches.shape[1], patches.shape[2]
+        importance = _tent(grid) if self._feather else np.ones(grid[0] * grid[1], np.float32)
+        importance = np.tile(importance * np.float32(weight), len(quads))
+        crops = _Crops(torch.from_numpy(patches).flatten(0, 2), importance, grid)
         inverse = quad_to_square(quads)
-        shape = np.array(self.visits.shape)
+        shape = np.array(self.weights.shape)
         low = np.floor(quads.min(axis=1)[:, ::-1] * shape).astype(int)
         high = np.ceil(quads.max(axis=1)[:, ::-1] * shape).astype(int)
         bottom, right = np.minimum(high.max(axis=0), shape)
@@ -67,33 +96,41 @@ class FeatureGrid:
                 inside = np.flatnonzero(near.all(axis=1))
                 if len(inside):
                     tile = np.s_[top : min(top + _TILE, bottom), left : min(left + _TILE, right)]
-                    self._add_tile(tile, inverse[inside], torch.from_numpy(patches), inside)
+                    self._add_tile(tile, inverse[inside], crops, inside)
 
     def mean(self) -> Features:
         """Return the means, float32 ``[height, width, Dp]``; the sums are used up."""
-        assert self.visits.all(), "a layout of crops covers every cell"
-        self._sums /= torch.from_numpy(self.visits.astype(np.float32))[..., None]
+        assert self.weights.all(), "a layout of crops covers every cell"
+        self._sums /= torch.from_numpy(self.weights)[..., None]
         return np.asarray(self._sums.numpy(), dtype=np.float32)
 
     def _add_tile(
         self,
         tile: tuple[slice, slice],
         inverse: Matrices,
-        patches: torch.Tensor,
-        crops: NDArray[np.intp],
+        crops: "_Crops",
+        inside: NDArray[np.intp],
     ) -> None:
-        height, width = self.visits.shape
+        height, width = self.weights.shape
         rows, columns = (np.arange(part.start, part.stop) for part in tile)
         places = _project(inverse, (rows + 0.5) / height, (columns + 0.5) / width)
-        indices, weights, seen = _taps(places, (patches.shape[1], patches.shape[2]), crops)
+        indices, weights = _taps(places, crops.grid, inside)
+        weights *= crops.importance[indices]
         features = F.embedding_bag(
             torch.from_numpy(indices),
-            patches.flatten(0, 2),
+            crops.patches,
             mode="sum",
             per_sample_weights=torch.from_numpy(weights),
         )
         self._sums[tile] += features.view(len(rows), len(columns), -1)
-        self.visits[tile] += seen.reshape(len(rows), len(columns))
+        self.weights[tile] += weights.sum(axis=1).reshape(len(rows), len(columns))
+
+
+def _tent(grid: tuple[int, int]) -> Features:
+    """Return a weight for each patch, ``[h * w]``: 1 in the middle, small at the border."""
+    down, across = ((np.arange(count) + 0.5) / count for count in grid)
+    tents = [2 * np.minimum(places, 1 - places) for places in (down, across)]
+    return np.outer(*tents).ravel().astype(np.float32)
 
 
 def _project(
@@ -112,8 +149,8 @@ def _project(
 
 def _taps(
     places: tuple[Features, Features, Features], grid: tuple[int, int], crops: NDArray[np.intp]
-) -> tuple[NDArray[np.int32], Features, NDArray[np.int32]]:
-    """Return which patches each cell takes, with which weights, and how many crops see it.
+) -> tuple[NDArray[np.int32], Features]:
+    """Return which patches each cell takes, and with which weights.
 
     Args:
         places: Where the cells lie in each crop, as from `_project`, ``[P, m]`` each.
@@ -121,8 +158,7 @@ def _taps(
         crops: ``[m]``, the positions of the crops in the batch.
 
     Returns:
-        Patch numbers and weights ``[P, 4 m]``, visits ``[P]``. Beyond the outer patches' centres
-        the edge holds.
+        Patch numbers and weights ``[P, 4 m]``. Beyond the outer patches' centres the edge holds.
     """
     across, down, depth = places
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -141,7 +177,7 @@ def _taps(
         horizontal = column_share if by_column else 1 - column_share
         np.multiply(vertical * inside, horizontal, out=weights[..., tap])
     points = len(inside)
-    return indices.reshape(points, -1), weights.reshape(points, -1), inside.sum(axis=1)
+    return indices.reshape(points, -1), weights.reshape(points, -1)
 
 
 def _between(places: Features, count: int) -> tuple[NDArray[np.int32], Features]:

@@ -26,6 +26,7 @@ def _seen(levels: list[CropLevel], points: NDArray[np.float64]) -> NDArray[np.in
     crops=st.integers(1, 60),
     areas=st.lists(st.floats(0.005, 1), min_size=1, max_size=3, unique=True).map(sorted),
     jitter=st.floats(0, 0.24),
+    aspect=st.floats(0.05, 20),
     seed=st.integers(0, 1000),
     points=st.lists(
         st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=50, unique=True
@@ -35,10 +36,11 @@ def test_every_point_is_in_a_crop(
     crops: int,
     areas: list[float],
     jitter: float,
+    aspect: float,
     seed: int,
     points: list[tuple[float, float]],
 ) -> None:
-    levels = layout(crops, areas, [1.0] * len(areas), jitter=jitter, seed=seed)
+    levels = layout(crops, areas, [1.0] * len(areas), jitter=jitter, seed=seed, aspect=aspect)
     corners = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
     assert _seen(levels, np.array([*points, *corners])).min() >= 1
     assert sum(len(level.quads) for level in levels) == crops
@@ -58,6 +60,19 @@ def test_crops_have_the_areas_that_were_asked_for() -> None:
     sides = [np.ptp(level.quads, axis=1) for level in levels]
     for area, side in zip(_AREAS, sides, strict=True):
         assert side.prod(axis=1) == pytest.approx(area)
+
+
+@pytest.mark.parametrize("aspect", [0.5, 4 / 3, 3.0])
+def test_crops_are_squares_in_pixels_where_they_fit(aspect: float) -> None:
+    small, middle, whole = layout(800, _AREAS, _SHARES, jitter=0, seed=0, aspect=aspect)
+    assert small.width * aspect == pytest.approx(small.height)
+    assert middle.width * aspect == pytest.approx(middle.height)
+    assert (whole.width, whole.height) == (1, 1)
+
+
+def test_crops_of_long_pictures_are_as_tall_as_the_picture() -> None:
+    (level,) = layout(100, (0.1,), (1.0,), jitter=0, seed=0, aspect=20)
+    assert (level.width, level.height) == pytest.approx((0.1, 1))
 
 
 def test_noise_makes_quadrilaterals_inside_the_picture() -> None:

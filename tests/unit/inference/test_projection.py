@@ -77,9 +77,24 @@ def test_visits_count_the_crops_of_each_cell() -> None:
     quads = _quads()
     grid = FeatureGrid(60, 50, 1)
     grid.add(quads, np.ones((len(quads), 2, 2, 1), dtype=np.float32))
-    assert grid.visits.min() >= 1
-    assert grid.visits.max() <= len(quads)
+    assert grid.weights.min() >= 1 - 1e-5
+    assert grid.weights.max() <= len(quads) + 1e-4
+    assert grid.weights == pytest.approx(np.rint(grid.weights), abs=1e-4)
     assert grid.mean() == pytest.approx(1, abs=1e-5)
+
+
+def test_feathered_patches_count_less_towards_the_border_of_their_crop() -> None:
+    left = np.array([[(0, 0), (0.75, 0), (0.75, 1), (0, 1)]], dtype=np.float64)
+    quads = np.concatenate([left, left + np.array([0.25, 0])])
+    patches = np.zeros((2, 1, 6, 1), dtype=np.float32)
+    patches[1] = 1
+    plain, feathered = FeatureGrid(1, 8, 1), FeatureGrid(1, 8, 1, feather=True)
+    plain.add(quads, patches)
+    feathered.add(quads, patches)
+    assert plain.mean()[0, :, 0].tolist() == pytest.approx([0, 0, 0.5, 0.5, 0.5, 0.5, 1, 1])
+    tent = np.array([1, 3, 5, 5, 3, 1]) / 6
+    shares = [tent[k] / (tent[k] + tent[k + 2]) for k in range(4)]
+    assert feathered.mean()[0, :, 0].tolist() == pytest.approx([0, 0, *shares, 1, 1], abs=1e-5)
 
 
 def test_a_warped_crop_samples_the_picture_as_the_loops_do() -> None:
