@@ -60,16 +60,6 @@ class Remote:
             raise DataError(f"{pattern} matches nothing.")
         return list(found)
 
-    def size(self, address: str) -> int | None:
-        """Return the bytes of a file; None where the server does not say.
-
-        Raises:
-            DataError: If there is no such file.
-        """
-        found = self._retry(address, lambda: _open_filesystem(address).info(_bare(address)))
-        size = found.get("size")
-        return None if size is None else int(size)
-
     def read(self, address: str) -> bytes | None:
         """Return a small file whole; None where there is none."""
 

@@ -26,11 +26,9 @@ class LocalShard:
 
     Attributes:
         path: The tar.
-        name: Where it comes from.
     """
 
     path: Path
-    name: str
     _descriptor: int
 
     def close(self) -> None:
@@ -64,13 +62,13 @@ class ShardCache:
             found = _hold(Path(shard))
             if found is None:
                 raise DataError(f"{shard} does not exist any more: put it back.")
-            return LocalShard(Path(shard), shard, found)
+            return LocalShard(Path(shard), found)
         target = self._target(shard)
         while True:
             found = _hold(target)
             if found is not None:
                 os.utime(found)
-                return LocalShard(target, shard, found)
+                return LocalShard(target, found)
             with self._locked(target):
                 if not target.exists():
                     self._make(shard, target)

@@ -19,7 +19,7 @@ from dinotxt.data.parquet_shard import num_rows
 from dinotxt.data.prefetch import prefetch
 from dinotxt.data.remote import Remote, is_address
 from dinotxt.data.sample import tar_samples
-from dinotxt.data.shard_cache import ShardCache, needs_copy
+from dinotxt.data.shard_cache import ShardCache
 from dinotxt.errors import DataError
 from dinotxt.files import read_json, write_json
 from dinotxt.results.skip import Skip
@@ -184,8 +184,3 @@ def _read(path: str, remote: Remote) -> Any:
         return None if content is None else json.loads(content)
     except ValueError:
         return None
-
-
-def is_copied(index: ShardIndex) -> bool:
-    """Tell if some shard is read from a local copy."""
-    return any(map(needs_copy, index.shards))
