@@ -57,8 +57,12 @@ class PretrainedTextEncoder(nn.Module):
         pooled = torch.cat(
             [self._pooled(token_ids[part], lengths[part]) for part in torch.split(order, _CHUNK)]
         )
-        features = self.projection(pooled)
+        features = self.project(pooled)
         return torch.empty_like(features).index_copy(0, order, features)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Return text features [B, E] of the encoder's pooled vectors [B, H]."""
+        return self.projection(pooled)  # type: ignore[no-any-return]
 
     def _pooled(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         longest = int(lengths.max())
