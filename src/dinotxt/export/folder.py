@@ -213,7 +213,7 @@ def _dense_start(model: DinoTxt) -> int | None:
     config = model.vision_head.config
     if config.cls_projection is not None:
         return None
-    return model.vision_head.dim if config.pooling.startswith("cls_") else 0
+    return model.vision_head.cls_dim if config.pooling.startswith("cls_") else 0
 
 
 def _settings(loaded: LoadedModel, defaults: InferenceDefaults) -> dict[str, Any]:

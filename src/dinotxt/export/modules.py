@@ -28,9 +28,10 @@ class ImageTower(nn.Module):
         """Return ``[B, E]`` and ``[B, h, w, Dp]`` for normalised pictures ``[B, C, H, W]``."""
         head = self.model.vision_head
         tokens = head(self.model.backbone(pixels))
+        pooled = self.model.weigh_halves(head.pool(tokens))
         if head.config.pooling == "cls":
-            return head.pool(tokens), self.model.encode_patches(pixels)
-        return head.pool(tokens), tokens.patch_map()
+            return pooled, self.model.encode_patches(pixels)
+        return pooled, tokens.patch_map()
 
 
 class TransformerText(nn.Module):
@@ -81,17 +82,27 @@ class PretrainedText(nn.Module):
         model = self.encoder.encoder
         tokens = model(input_ids=token_ids, attention_mask=seen).last_hidden_state
         if self.encoder.config.pooling == "cls":
-            return self.encoder.projection(tokens[:, 0])  # type: ignore[no-any-return]
+            return self.encoder.project(tokens[:, 0])
         weights = real.unsqueeze(-1).to(tokens.dtype)
         pooled = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
-        return self.encoder.projection(pooled)  # type: ignore[no-any-return]
+        return self.encoder.project(pooled)
 
 
 def text_tower(model: DinoTxt) -> nn.Module:
     """Return the text tower of a model as a module that can be traced."""
     if isinstance(model.text_encoder, PretrainedTextEncoder):
-        return PretrainedText(model.text_encoder)
-    return TransformerText(model.text_encoder)
+        return _Weighed(model, PretrainedText(model.text_encoder))
+    return _Weighed(model, TransformerText(model.text_encoder))
+
+
+class _Weighed(nn.Module):
+    def __init__(self, model: DinoTxt, text: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.text = text
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.model.weigh_halves(self.text(token_ids, lengths))
 
 
 @contextmanager
