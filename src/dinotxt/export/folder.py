@@ -23,7 +23,7 @@ from dinotxt.checkpoints.format import LoadedModel
 from dinotxt.checkpoints.registry import resolve
 from dinotxt.errors import ConfigError
 from dinotxt.export.graph import quantize, write_onnx
-from dinotxt.export.modules import ImageTower, baked_positions, text_tower
+from dinotxt.export.modules import ImageTower, baked_positions, traceable_text
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.text.prompt import template_sets, templates
@@ -176,13 +176,17 @@ def _write_image(model: DinoTxt, size: int, path: Path) -> None:
 
 def _write_text(model: DinoTxt, tokenizer: Tokenizer, path: Path) -> None:
     tokens = tokenizer(_EXAMPLES)
-    write_onnx(
-        text_tower(model),
-        {"token_ids": torch.from_numpy(tokens.ids), "lengths": torch.from_numpy(tokens.lengths)},
-        ["text_features"],
-        path,
-        dynamic={"token_ids": (0, 1), "lengths": (0,)},
-    )
+    with traceable_text(model) as tower:
+        write_onnx(
+            tower,
+            {
+                "token_ids": torch.from_numpy(tokens.ids),
+                "lengths": torch.from_numpy(tokens.lengths),
+            },
+            ["text_features"],
+            path,
+            dynamic={"token_ids": (0, 1), "lengths": (0,)},
+        )
 
 
 def _write_int8(config: ExportConfig, source: Path, folder: Path, report: _Steps) -> None:
@@ -210,10 +214,12 @@ def _write_int8(config: ExportConfig, source: Path, folder: Path, report: _Steps
 
 
 def _dense_start(model: DinoTxt) -> int | None:
-    config = model.vision_head.config
-    if config.cls_projection is not None:
+    """Return where the part of a text feature begins that patches compare with."""
+    places = torch.arange(model.embed_dim, dtype=torch.float32)
+    try:
+        return int(model.dense_text(places.unsqueeze(0))[0, 0])
+    except ConfigError:
         return None
-    return model.vision_head.cls_dim if config.pooling.startswith("cls_") else 0
 
 
 def _settings(loaded: LoadedModel, defaults: InferenceDefaults) -> dict[str, Any]:

@@ -26,16 +26,31 @@ class ImageTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``[B, E]`` and ``[B, h, w, Dp]`` for normalised pictures ``[B, C, H, W]``."""
-        head = self.model.vision_head
-        tokens = head(self.model.backbone(pixels))
-        pooled = self.model.weigh_halves(head.pool(tokens))
-        if head.config.pooling == "cls":
-            return pooled, self.model.encode_patches(pixels)
-        return pooled, tokens.patch_map()
+        tokens = self.model.backbone(pixels)
+        features = self.model.encode_tokens(tokens)
+        if self.model.vision_head.config.pooling == "cls":
+            return features, self.model.encode_patches(pixels)
+        return features, self.model.vision_head(tokens).patch_map()
+
+
+class TextTower(nn.Module):
+    """Text features of padded batches of any size.
+
+    Args:
+        model: Both towers.
+    """
+
+    def __init__(self, model: DinoTxt) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return ``[B, E]`` for padded ids ``[B, L]`` with their lengths ``[B]``."""
+        return self.model.encode_text(token_ids, lengths)
 
 
 class TransformerText(nn.Module):
-    """Our causal text transformer on padded batches.
+    """Our causal text transformer without packing.
 
     Padding stands behind the end token, so the causal mask keeps it out of sight.
 
@@ -64,7 +79,7 @@ class TransformerText(nn.Module):
 
 
 class PretrainedText(nn.Module):
-    """A Hugging Face text encoder on padded batches; padding is masked.
+    """A Hugging Face text encoder in one batch; padding is masked.
 
     Args:
         encoder: The text encoder.
@@ -88,21 +103,20 @@ class PretrainedText(nn.Module):
         return self.encoder.project(pooled)
 
 
-def text_tower(model: DinoTxt) -> nn.Module:
-    """Return the text tower of a model as a module that can be traced."""
-    if isinstance(model.text_encoder, PretrainedTextEncoder):
-        return _Weighed(model, PretrainedText(model.text_encoder))
-    return _Weighed(model, TransformerText(model.text_encoder))
-
-
-class _Weighed(nn.Module):
-    def __init__(self, model: DinoTxt, text: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.text = text
-
-    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
-        return self.model.weigh_halves(self.text(token_ids, lengths))
+@contextmanager
+def traceable_text(model: DinoTxt) -> Iterator[TextTower]:
+    """Give the text tower with operations in it that do not depend on the texts' lengths."""
+    original = model.text_encoder
+    traceable: Any
+    if isinstance(original, PretrainedTextEncoder):
+        traceable = PretrainedText(original)
+    else:
+        traceable = TransformerText(original)
+    model.text_encoder = traceable
+    try:
+        yield TextTower(model).eval()
+    finally:
+        model.text_encoder = original
 
 
 @contextmanager

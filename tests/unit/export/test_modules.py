@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dinotxt.export.modules import ImageTower, baked_positions, text_tower
+from dinotxt.export.modules import ImageTower, baked_positions, traceable_text
 from dinotxt.models.config import (
     BackboneConfig,
     ModelConfig,
@@ -50,7 +50,10 @@ def test_baked_positions_are_for_their_block_alone() -> None:
 def test_padded_texts_have_the_features_of_packed_ones() -> None:
     model = build()
     ids, lengths = torch.randint(1, 100, (4, 9)), torch.tensor([9, 3, 5, 1])
-    features = text_tower(model)(ids, lengths)
-    assert torch.allclose(features, model.encode_text(ids, lengths), atol=1e-6)
-    wider = torch.cat([ids, torch.randint(1, 100, (4, 20))], dim=1)
-    assert torch.allclose(text_tower(model)(wider, lengths), features, atol=1e-6)
+    expected = model.encode_text(ids, lengths)
+    with traceable_text(model) as tower:
+        features = tower(ids, lengths)
+        wider = torch.cat([ids, torch.randint(1, 100, (4, 20))], dim=1)
+        assert torch.allclose(tower(wider, lengths), features, atol=1e-6)
+    assert torch.allclose(features, expected, atol=1e-6)
+    assert torch.equal(model.encode_text(ids, lengths), expected)
