@@ -108,7 +108,7 @@ def reference_scores(
     return total / count
 
 
-def agreement(scores: Tensor, picture: Image.Image, label_map: np.ndarray) -> float:  # type: ignore[type-arg]
+def agreement(scores: Tensor, picture: Image.Image, label_map: np.ndarray) -> float:
     width, height = picture.size
     enlarged = F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
     return float((enlarged[0].argmax(dim=0).numpy() == label_map).mean())

@@ -30,11 +30,7 @@ def read_inaturalist(
     path = folder / f"{split}.json"
     if not path.is_file():
         raise DataError(f"{folder} is not iNaturalist 2021: it has no {path.name}.")
-    content = read_json(path)
-    parts = [content.get(key) if isinstance(content, dict) else None for key in _KEYS]
-    if not all(isinstance(part, list) and part for part in parts):
-        raise DataError(f"{path} has no lists {', '.join(_KEYS)}: unpack {path.name} anew.")
-    images, annotations, categories = parts
+    images, annotations, categories = _lists(path)
     try:
         files = {image["id"]: str(image["file_name"]) for image in images}
         names = [str(one["name"]) for one in categories]
@@ -54,7 +50,14 @@ def read_inaturalist(
     return LabelledSet(tuple(items), tuple(names), variants=variants, name="inaturalist2021")
 
 
-_KEYS = ("images", "annotations", "categories")
+def _lists(path: Path) -> list[list[Any]]:
+    content = read_json(path)
+    keys = ("images", "annotations", "categories")
+    parts = [content.get(key) if isinstance(content, dict) else None for key in keys]
+    found = [part for part in parts if isinstance(part, list) and part]
+    if len(found) < len(keys):
+        raise DataError(f"{path} has no lists {', '.join(keys)}: unpack {path.name} anew.")
+    return found
 
 
 def _find(

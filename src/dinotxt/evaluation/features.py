@@ -8,7 +8,7 @@ import numpy as np
 from dinotxt.data.image import Stored
 from dinotxt.evaluation.job import Job
 from dinotxt.evaluation.ledger import Ledger, fingerprint, missing
-from dinotxt.inference.encoder import EncodedImages
+from dinotxt.inference.decoding import EncodedImages
 
 
 class Keyed(Protocol):

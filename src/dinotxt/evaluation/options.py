@@ -75,14 +75,14 @@ class Options:
         if self.trim_border < 0:
             raise ConfigError(f"trim_border is {self.trim_border}: give 0 or more pixels.")
         if self.protocol is not None:
-            self._check_protocol()
+            self._check_protocol(self.protocol)
 
-    def _check_protocol(self) -> None:
-        if self.protocol not in get_args(Protocol):
-            raise ConfigError(f"protocol is {self.protocol!r}: give {_either(Protocol)}.")
+    def _check_protocol(self, protocol: Protocol) -> None:
+        if protocol not in get_args(Protocol):
+            raise ConfigError(f"protocol is {protocol!r}: give {_either(Protocol)}.")
         if any(value is not None for value in (self.size, self.stride, self.crops)):
             raise ConfigError("The protocol fixes size and stride: leave them out.")
-        protocol_mode(self.protocol, self.mode)
+        protocol_mode(protocol, self.mode)
 
     def take(self, items: Sequence[Item]) -> list[Item]:
         """Return the part of a sorted data set that is used: every n-th, up to the limit."""

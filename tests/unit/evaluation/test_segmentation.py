@@ -117,3 +117,95 @@ def test_an_unknown_task_is_refused(colour_encoder: Encoder) -> None:
     task: Any = "detection"
     with pytest.raises(ConfigError, match="classification, retrieval, segmentation"):
         evaluate(colour_encoder, task=task, data="x")
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """A set with VOC's layout: aeroplane (1) is red here, bicycle (2) green, background blue."""
+    base = tmp_path / "VOC2012"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (base / folder).mkdir(parents=True)
+    picture = Image.new("RGB", (48, 32), (0, 0, 255))
+    picture.paste((255, 0, 0), (0, 0, 16, 32))
+    picture.save(base / "JPEGImages" / "1.jpg", quality=95)
+    values = np.zeros((32, 48), np.uint8)
+    values[:, :16] = 1
+    values[:, 15:17] = 255
+    Image.fromarray(values).save(base / "SegmentationClass" / "1.png")
+    (base / "ImageSets" / "Segmentation" / "val.txt").write_text("1\n")
+    return tmp_path
+
+
+def test_the_background_is_what_no_name_fits(colour_encoder: Encoder, voc: Path) -> None:
+    data = f"voc21:{voc}"
+    with pytest.raises(ConfigError, match="give --background T"):
+        evaluate(colour_encoder, task="segmentation", data=data)
+    colour_encoder.tokenizer = _named(colour_encoder, aeroplane="red")
+    report = evaluate(colour_encoder, task="segmentation", data=data, background=0.8)
+    iou = report.metrics["iou"]
+    assert isinstance(iou, Mapping)
+    assert len(iou) == 21
+    assert iou["background"] > 0.8
+    assert iou["aeroplane"] > 0.8
+    assert "bicycle" in report.protocol["absent_classes"]
+    assert report.protocol["dataset"] == "voc21"
+
+
+def test_a_published_set_has_the_papers_figures_beside_it(
+    colour_encoder: Encoder, voc: Path
+) -> None:
+    colour_encoder.tokenizer = _named(colour_encoder, aeroplane="red")
+    report = evaluate(colour_encoder, task="segmentation", data=f"voc20:{voc}", classes="words")
+    assert report.n == 1
+    assert report.protocol["classes"] == "words"
+    assert "tv monitor" in report.protocol["absent_classes"]
+    assert {one.metric for one in report.published} == {"miou"}
+    assert "colours (measured here)" in report.to_markdown()
+
+
+def _named(encoder: Encoder, **meanings: str) -> Any:
+    """Return a tokenizer that reads some words as others."""
+
+    def read(texts: list[str]) -> Any:
+        for word, meaning in meanings.items():
+            texts = [text.replace(word, meaning) for text in texts]
+        return tokenizer(texts)
+
+    tokenizer = encoder.tokenizer
+    return read
+
+
+def test_masks_without_a_counted_pixel_are_counted_as_empty(
+    colour_encoder: Encoder, make_masks: MakeMasks
+) -> None:
+    root = make_masks(2)
+    Image.fromarray(np.full((32, 64), 255, np.uint8)).save(root / "labels" / "0.png")
+    report = evaluate(colour_encoder, task="segmentation", data=root)
+    assert report.n == 2
+    assert report.protocol["empty_masks"] == 1
+
+
+def test_a_mask_in_colours_is_named_and_left_out(
+    colour_encoder: Encoder, make_masks: MakeMasks
+) -> None:
+    root = make_masks(2)
+    Image.new("RGB", (64, 32)).save(root / "labels" / "0.png")
+    skipped: list[Skip] = []
+    report = evaluate(colour_encoder, task="segmentation", data=root, on_skip=skipped.append)
+    assert report.n == 1
+    assert "not its colour" in skipped[0].reason
+
+
+def test_tcl_takes_the_names_of_mmsegmentation(colour_encoder: Encoder, tmp_path: Path) -> None:
+    for kind, ending in (("images", "jpg"), ("annotations", "png")):
+        path = tmp_path / kind / "validation" / f"a.{ending}"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB" if kind == "images" else "L", (32, 32), 3 if ending == "png" else 0).save(
+            path
+        )
+    report = evaluate(colour_encoder, task="segmentation", data=tmp_path, protocol="tcl")
+    iou = report.metrics["iou"]
+    assert isinstance(iou, Mapping)
+    assert "television receiver" in iou
+    assert report.protocol["classes"] == "mmseg"
+    assert report.protocol["mode"] == "TclWindows"

@@ -1,6 +1,7 @@
 import json
+from dataclasses import replace
 
-from dinotxt.results.report import Report
+from dinotxt.results.report import PublishedFigure, Report
 
 
 def _report() -> Report:
@@ -28,3 +29,22 @@ def test_markdown_has_aligned_tables_and_names_absent_classes() -> None:
     assert "| a\\|b  | absent |" in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
     assert all(len({len(line) for line in table.strip().split("\n")}) == 1 for table in tables)
+
+
+def test_published_figures_stand_beside_the_measured_one() -> None:
+    figures = (
+        PublishedFigure("TCL", "miou", 0.149, "Table 6"),
+        PublishedFigure("dino.txt", "miou", 0.206, "Table 6"),
+    )
+    report = replace(_report(), published=figures)
+    assert json.loads(report.to_json())["published"][1] == {
+        "model": "dino.txt",
+        "metric": "miou",
+        "value": 0.206,
+        "source": "Table 6",
+    }
+    table = report.to_markdown().split("\n\n")[-1].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    assert cells[0] == ["model", "miou", "source"]
+    assert cells[2] == ["lite (measured here)", "0.2500", ""]
+    assert cells[4] == ["dino.txt", "0.2060", "Table 6"]

@@ -133,7 +133,7 @@ def test_places205_takes_its_names_from_the_folders(tmp_path: Path) -> None:
         open_labelled(tmp_path, on_skip=skips.append)
 
 
-def _planes() -> np.ndarray:  # type: ignore[type-arg]
+def _planes() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (4, 3072)).astype(np.uint8)
 
 
