@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dinotxt.data.image import ImageSource
 from dinotxt.inference.classifier import ZeroShotClassifier
 from dinotxt.inference.encoder import Encoder, Features, Progress
-from dinotxt.inference.towers import Towers
+from dinotxt.inference.towers import SquareTowers, Towers
 from dinotxt.results.classification import Classification
 from dinotxt.text.tokenizer import TokenBatch
 
@@ -90,6 +90,8 @@ class _WatchedTowers:
         self.patch_size = towers.patch_size
         self.logit_scale = towers.logit_scale
         self.fingerprint = towers.fingerprint
+        if isinstance(towers, SquareTowers):
+            self.sizes = towers.sizes
 
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         return self._towers.encode_image(pixels)
