@@ -7,7 +7,7 @@ One process alone is a ring of one. Gloo and NCCL run the same code.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -157,7 +157,7 @@ class Gather(_Collectives):
     def sums(self, texts: Tensor, lengths: Sequence[int], add: Add) -> Tensor:
         """Add up the sums of all texts over the processes and take the own."""
         totals = texts.new_zeros(sum(lengths), *texts.shape[1:])
-        places = cast("tuple[Tensor, ...]", torch.split(totals, list(lengths)))
+        places = torch.split(totals, list(lengths))
         for owner, block in self.blocks(texts, lengths):
             add(owner, block, places[owner])
         self.total(totals)

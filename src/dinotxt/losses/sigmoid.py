@@ -73,7 +73,8 @@ class _SigmoidLoss(torch.autograd.Function):
         ctx.save_for_backward(image_sum * factor, text_sum * factor, scale_sum, bias_sum)
         ctx.inputs = [(x.dtype, x.shape) for x in (image_features, text_features, scale, bias)]
         ctx.num_images = sum(images for images, _ in counts)
-        return exchange.total(total) / ctx.num_images
+        loss: Tensor = exchange.total(total) / ctx.num_images
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:

@@ -160,5 +160,6 @@ def joined(device: torch.device) -> Iterator[World]:
 
 
 def _channel() -> dist.ProcessGroup:
-    channel: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    channel = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(channel, dist.ProcessGroup)  # every process is a member
     return channel
