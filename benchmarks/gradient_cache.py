@@ -62,7 +62,7 @@ def _difference(pairs: int) -> float:
         model, step = _build(torch.float64)
         step(0, _batches(pairs, micro, torch.float64))
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
-    return max((one - other).abs().max().item() for one, other in zip(*gradients, strict=True))
+    return max(float((one - other).abs().max()) for one, other in zip(*gradients, strict=True))
 
 
 def _build(dtype: torch.dtype) -> tuple[DinoTxt, TrainingStep]:

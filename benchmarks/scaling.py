@@ -65,7 +65,7 @@ def _rate(count: int, batch: int, steps: int, *, together: bool) -> float:
         rates = [results.get() for _ in children]
         for child in children:
             child.join()
-    return sum(rates)
+    return float(sum(rates))
 
 
 def _work(

@@ -46,7 +46,10 @@ def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> n
     return copies
 
 
-def _average(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _average(
+    size: int,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
     """Average a bucket by adding the processes' values in their order.
 
     DDP lays its buckets out anew after the first step; the usual ring adds in an order that
@@ -70,7 +73,7 @@ def _average(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]
 def accumulating(towers: nn.Module) -> AbstractContextManager[None]:
     """Return a context in which gradients stay in the process, for all backward passes but one."""
     if isinstance(towers, DistributedDataParallel):
-        return towers.no_sync()  # type: ignore[no-any-return]
+        return towers.no_sync()
     return nullcontext()
 
 

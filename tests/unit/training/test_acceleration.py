@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,6 @@ from torch import Tensor, nn
 from dinotxt.models.blocks import VisionBlock
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.text_encoder import TextBlock
-from dinotxt.training import acceleration
 from dinotxt.training.acceleration import accelerate, autocast
 from dinotxt.training.batches import Batch
 from dinotxt.training.compute import ComputeConfig
@@ -63,7 +63,7 @@ def test_compiled_blocks_give_the_same_gradients(
 ) -> None:
     compiled: list[object] = []
 
-    def through_dynamo(target: object) -> object:
+    def through_dynamo(target: Callable[..., Any]) -> object:
         compiled.append(target)
         return torch._dynamo.optimize("eager")(target)
 
@@ -109,7 +109,7 @@ def test_bfloat16_runs_the_towers_alone(config: Make) -> None:
 def test_a_device_without_bfloat16_stays_in_float32_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(acceleration.torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     with autocast(ComputeConfig(precision="bfloat16"), torch.device("cuda")):
         assert not torch.is_autocast_enabled("cuda")
     assert "no bfloat16" in caplog.text

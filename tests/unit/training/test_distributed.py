@@ -39,7 +39,7 @@ def micro_batches(step: int, rank: int, size: int, micro: int, dtype: torch.dtyp
     share = 8 // size
     parts = range(rank * share, (rank + 1) * share, micro)
     batches = [batch(step, start, min(start + micro, (rank + 1) * share)) for start in parts]
-    return [replace(part, vision=part.vision.to(dtype)) for part in batches]  # type: ignore[arg-type]
+    return [replace(part, vision=torch.as_tensor(part.vision, dtype=dtype)) for part in batches]
 
 
 def learner(config: TrainConfig, world: World, dtype: torch.dtype, state: Any = None) -> Learner:
