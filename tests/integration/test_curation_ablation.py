@@ -1,5 +1,6 @@
 """The ablation's script: its pool, its views of one curation, its tables and plot."""
 
+import argparse
 import importlib.util
 import json
 from pathlib import Path
@@ -84,9 +85,9 @@ def test_the_pool_is_the_same_every_time(ablation: ModuleType, source: str, tmp_
     assert first == second
 
 
-def test_views_of_one_curation_differ_in_mode_and_seed(
-    ablation: ModuleType, tmp_path: Path
-) -> None:
+@pytest.fixture
+def curated(tmp_path: Path) -> Path:
+    """Write what `curate run` leaves of 120 pairs for the draw."""
     keep = tmp_path / "curated" / "keep"
     keep.mkdir(parents=True)
     records = np.empty(120, dtype=KEEP_DTYPE)
@@ -94,8 +95,12 @@ def test_views_of_one_curation_differ_in_mode_and_seed(
     records["keep_text"], records["keep_image"] = 0.4, 0.6
     np.save(keep / "a.npy", records)
     (keep / "stage.json").write_text(json.dumps({"n_in": 120, "files": ["keep/a.npy"]}))
+    return tmp_path
+
+
+def test_views_of_one_curation_differ_in_mode_and_seed(ablation: ModuleType, curated: Path) -> None:
     kept = {
-        (mode, seed): set(CuratedPairs(ablation.view(tmp_path, mode, seed)).kept_ids(0).tolist())
+        (mode, seed): set(CuratedPairs(ablation.view(curated, mode, seed)).kept_ids(0).tolist())
         for mode in ablation.MODES
         for seed in range(2)
     }
@@ -115,3 +120,29 @@ def test_tables_hold_means_with_student_intervals_and_differences_within_seeds(
     ablation.plot(_results(), tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as picture:
         assert picture.width > 800
+
+
+def test_a_run_trains_and_evaluates_once_on_its_view(
+    ablation: ModuleType, curated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def verb(*arguments: object, jobs: int) -> None:
+        del jobs
+        commands.append([str(one) for one in arguments])
+        metrics = dict.fromkeys(ablation.RECALLS, 0.25)
+        content = {"seconds": 2.0, "last": {"metrics": metrics}, "metrics": {"miou": 0.5},
+                   "ci": {"miou": [0.4, 0.6]}}  # fmt: skip
+        path = Path(commands[-1][commands[-1].index("--json") + 1])
+        path.write_text(json.dumps(content))
+
+    monkeypatch.setattr(ablation, "dinotxt", verb)
+    arguments = argparse.Namespace(steps=40, jobs=1, val="val.tar", camvid="camvid")
+    first = ablation.run(curated, "both", 1, arguments)
+    assert [command[0] for command in commands] == ["train", "eval"]
+    assert f"data.curation={curated / 'views' / 'both-1'}" in commands[0]
+    assert "steps=40" in commands[0]
+    assert (first["pairs_seen"], first["miou"], first["seed"]) == (10_240, 0.5, 1)
+    assert 15 < first["kept"] < 45
+    assert ablation.run(curated, "both", 1, arguments) == first
+    assert len(commands) == 2
