@@ -27,17 +27,21 @@ def evaluate_classification(job: Job) -> Report:
         found.class_names, job.options.classes, num_labels, job.data, found.variants
     )
     templates, templates_name = chosen_templates(job, found.templates)
-    text = job.encoder.encode_labels(names.names, templates)
+    encoder = job.encoder
+    text = encoder.classified_part(encoder.encode_labels(names.names, templates))
     items = job.options.take(sorted(found.items, key=lambda item: item.key))
     targets = names.index[[item.label for item in items]]
     ranks = np.full(len(items), -1, dtype=np.int64)
     for batch in image_features(job, items):
-        ranks[batch.indices] = target_ranks(batch.features @ text.T, targets[batch.indices])
+        ranks[batch.indices] = target_ranks(
+            encoder.classified_part(batch.features) @ text.T, targets[batch.indices]
+        )
     all_ranks = ranks[ranks >= 0]
     n = len(all_ranks)
     job.require(n)
     protocol: dict[str, Any] = {
-        **transform_protocol(job.encoder),
+        **transform_protocol(encoder),
+        "compared": encoder.defaults.classify,
         "templates": templates_name,
         "num_templates": len(templates),
         "classes": names.source,

@@ -37,7 +37,7 @@ class ZeroShotClassifier:
         num_workers: int | None = None,
     ) -> None:
         self.encoder = encoder
-        self._text = encoder.encode_labels(labels, templates)
+        self._text = encoder.classified_part(encoder.encode_labels(labels, templates))
         self.labels = tuple(labels)
         self._batch_size = batch_size
         self._num_workers = num_workers
@@ -49,7 +49,7 @@ class ZeroShotClassifier:
             DataError: If the picture cannot be used; the message names it.
         """
         features = self.encoder.encode_image([source], num_workers=0)
-        return self._classify(source, features[0])
+        return self._classify(source, self.encoder.classified_part(features)[0])
 
     def classify_many(
         self,
@@ -69,7 +69,8 @@ class ZeroShotClassifier:
             num_workers=self._num_workers,
             on_skip=on_skip,
         ):
-            for index, features in zip(batch.indices, batch.features, strict=True):
+            rows = self.encoder.classified_part(batch.features)
+            for index, features in zip(batch.indices, rows, strict=True):
                 yield self._classify(sources[int(index)], features)
             if progress is not None:
                 progress(int(batch.indices[-1]) + 1, len(sources))

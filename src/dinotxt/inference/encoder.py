@@ -225,6 +225,15 @@ class Encoder(Publishable):
         write_embeddings(key, features)
         return features
 
+    def classified_part(self, features: Features) -> Features:
+        """Return what classification compares of image or label features ``[N, E]``, of length 1.
+
+        The whole feature, or its first half where the model's defaults say so.
+        """
+        width = self.embed_dim - self.towers.patch_dim
+        is_half = self.defaults.classify == "cls" and width > 0
+        return unit(features[:, :width]) if is_half else features
+
     def dense_text(self, text_features: Features) -> Features:
         """Return what patch features compare with, ``[N, Dp]`` of length 1, from ``[N, E]``."""
         return unit(self.towers.dense_text(text_features))

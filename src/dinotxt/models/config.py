@@ -42,6 +42,24 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawClsConfig:
+    """The backbone's own cls token as the first half of the feature, with nothing to train.
+
+    Few pairs cannot teach a projection to keep what they never show; the backbone's feature has
+    it, and the text encoder learns where it lies.
+
+    Args:
+        power: Channels are raised to it, with their sign; 0.5 evens out strong ones.
+        center: The share of each channel's mean over the training set that is subtracted.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    power: float = 0.5
+    center: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VisionHeadConfig:
     """The trainable blocks on the backbone's tokens and their pooling (paper, section 3.2).
 
@@ -61,6 +79,7 @@ class VisionHeadConfig:
         patch_dropout: Share of its patches that a picture loses in training, before the blocks.
         registers: ``through`` the blocks (released code) or ``dropped`` before them (paper).
         cls_projection: Width of a linear layer on the cls token alone (paper, Table 9).
+        raw_cls: The cls half is the backbone's token itself; None: the head's.
     """
 
     __pydantic_config__ = _STRICT
@@ -77,6 +96,7 @@ class VisionHeadConfig:
     patch_dropout: float = 0.0
     registers: Literal["through", "dropped"] = "through"
     cls_projection: int | None = None
+    raw_cls: RawClsConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +126,9 @@ class PretrainedTextConfig:
         lora_alpha: The updates are scaled by this over their rank.
         dropout: Of the hidden states in the tuned layers (attention weights are never dropped).
         projection_hidden: Hidden width of a two-layer projection; None: one linear layer.
+        cls_hidden: Hidden width of a two-layer projection of its own for the cls half, which does
+            not train the encoder; None: one projection for both halves.
+        cls_dropout: Of its hidden layer.
         context_length: Longest caption in tokens.
     """
 
@@ -119,6 +142,8 @@ class PretrainedTextConfig:
     lora_alpha: float = 16.0
     dropout: float = 0.0
     projection_hidden: int | None = None
+    cls_hidden: int | None = None
+    cls_dropout: float = 0.0
     context_length: int = 77
 
 
@@ -135,6 +160,9 @@ class ModelConfig:
         text_encoder: The text encoder, by ``kind``.
         logit_scale_init: First value of the logit scale's logarithm.
         logit_scale_frozen: Keep it at that value.
+        half_weights: Each half of a feature, of the cls token and of the patches, is normalised
+            on its own and scaled by these, and has a loss of its own: a cosine is then a fixed
+            mean of the halves' cosines; None: the halves are one vector.
     """
 
     __pydantic_config__ = _STRICT
@@ -144,6 +172,7 @@ class ModelConfig:
     text_encoder: TextEncoderConfig = field(default_factory=TransformerTextConfig)
     logit_scale_init: float = math.log(1 / 0.07)
     logit_scale_frozen: bool = False
+    half_weights: tuple[float, float] | None = None
 
 
 PRESETS: dict[str, TransformerTextConfig] = {

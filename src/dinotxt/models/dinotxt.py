@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
@@ -40,6 +41,10 @@ class DinoTxt(nn.Module):
         text_encoder: Gives features of the same width.
         logit_scale_init: First value of ``logit_scale``, a logarithm.
         logit_scale_frozen: Do not train it; it is saved all the same.
+        half_weights: See ``ModelConfig``.
+
+    Raises:
+        ConfigError: If there are weights of halves, but no halves.
     """
 
     def __init__(
@@ -50,8 +55,12 @@ class DinoTxt(nn.Module):
         *,
         logit_scale_init: float = math.log(1 / 0.07),
         logit_scale_frozen: bool = False,
+        half_weights: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
+        if half_weights and not vision_head.config.pooling.startswith("cls_"):
+            raise ConfigError("model.half_weights needs vision_head.pooling cls_avg or cls_max.")
+        self.half_weights = half_weights
         self.backbone = backbone
         self.vision_head = vision_head
         self.text_encoder = text_encoder
@@ -79,13 +88,17 @@ class DinoTxt(nn.Module):
             if isinstance(config.text_encoder, TransformerTextConfig):
                 text_encoder = TextEncoder(config.text_encoder, vision_head.embed_dim)
         if isinstance(config.text_encoder, PretrainedTextConfig):
-            text_encoder = PretrainedTextEncoder(config.text_encoder, vision_head.embed_dim)
+            cls_dim = vision_head.embed_dim - vision_head.dim
+            text_encoder = PretrainedTextEncoder(
+                config.text_encoder, vision_head.embed_dim, cls_dim=cls_dim
+            )
         return cls(
             backbone,
             vision_head,
             text_encoder,
             logit_scale_init=config.logit_scale_init,
             logit_scale_frozen=config.logit_scale_frozen,
+            half_weights=config.half_weights,
         )
 
     @property
@@ -99,11 +112,19 @@ class DinoTxt(nn.Module):
 
     def encode_tokens(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tensor:
         """Return image features [B, E] of the backbone's tokens, such as cached ones."""
-        return self.vision_head.pool(self.vision_head(tokens, draw=draw))
+        return self.weigh_halves(self.vision_head.pool(self.vision_head(tokens, draw=draw)))
 
     def encode_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Return text features [B, E] of padded token ids [B, L] and their lengths [B]."""
-        return self.text_encoder(token_ids, lengths)  # type: ignore[no-any-return]
+        return self.weigh_halves(self.text_encoder(token_ids, lengths))
+
+    def weigh_halves(self, features: Tensor) -> Tensor:
+        """Give the halves of pooled features [B, E] their lengths, where they have weights."""
+        if self.half_weights is None:
+            return features
+        halves = features.split([self.vision_head.cls_dim, self.vision_head.dim], dim=-1)
+        weighed = zip(halves, self.half_weights, strict=True)
+        return torch.cat([F.normalize(half, dim=-1) * weight for half, weight in weighed], dim=-1)
 
     @property
     def patch_size(self) -> int:
@@ -113,7 +134,8 @@ class DinoTxt(nn.Module):
     def patch_dim(self, embedding: Embedding = "patch") -> int:
         """Return the width of patch features."""
         is_joined = embedding in {"cls_patch", "value_patch"}
-        return 2 * self.vision_head.dim if is_joined else self.vision_head.dim
+        dim = self.vision_head.dim
+        return self.vision_head.cls_dim + dim if is_joined else dim
 
     def encode_patches(self, images: Tensor, embedding: Embedding = "patch") -> Tensor:
         """Return patch features [B, h, w, Dp] to compare with ``dense_text`` (paper, Table 8).
@@ -166,7 +188,7 @@ class DinoTxt(nn.Module):
             ConfigError: If the model has no such embedding.
         """
         self.check_embedding(embedding)
-        config, dim = self.vision_head.config, self.vision_head.dim
+        config, dim = self.vision_head.config, self.vision_head.cls_dim
         if config.cls_projection is not None:
             raise ConfigError("A model with `cls_projection` cannot compare patches with text.")
         if embedding in {"cls_patch", "value_patch"} or not config.pooling.startswith("cls_"):

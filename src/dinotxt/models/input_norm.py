@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dinotxt.models.config import RawClsConfig
+
 _MIN_STD = 1e-3
 
 
@@ -29,6 +31,30 @@ class Standardize(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Standardise tokens [..., D]."""
         return (tokens - self.mean) / self.std
+
+
+class RawCls(nn.Module):
+    """The backbone's cls token as a feature: a power, then scaled and partly centred channels.
+
+    Args:
+        config: The power and the share of the mean that goes.
+        dim: Width D of the token.
+    """
+
+    def __init__(self, config: RawClsConfig, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.norm = Standardize(dim)
+
+    def raised(self, cls: Tensor) -> Tensor:
+        """Raise cls tokens [..., D] to the power, with their sign."""
+        return cls.sign() * cls.abs() ** self.config.power
+
+    def forward(self, cls: Tensor) -> Tensor:
+        """Return the feature [..., D] of cls tokens."""
+        kept_mean = (1 - self.config.center) * self.norm.mean / self.norm.std
+        normed: Tensor = self.norm(self.raised(cls))
+        return normed + kept_mean
 
 
 def drop_channels(tokens: Tensor, rate: float) -> Tensor:

@@ -1,6 +1,7 @@
 """A pretrained Hugging Face text encoder with a projection (paper, Table 1 and LiT)."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import PretrainedTextConfig
 from dinotxt.models.huggingface import load_auto_model
+from dinotxt.models.input_norm import Standardize
 from dinotxt.models.lora import add_low_rank_updates
 
 _CHUNK = 64
@@ -22,13 +24,14 @@ class PretrainedTextEncoder(nn.Module):
     Args:
         config: Which encoder and what of it is tuned.
         embed_dim: Width E of the text feature.
+        cls_dim: Width of its cls half; 0: it has no halves.
 
     Raises:
-        ConfigError: If more layers are to be tuned than there are.
+        ConfigError: If more layers are to be tuned than there are, or there is no cls half.
         CheckpointError: If the encoder cannot be loaded.
     """
 
-    def __init__(self, config: PretrainedTextConfig, embed_dim: int) -> None:
+    def __init__(self, config: PretrainedTextConfig, embed_dim: int, *, cls_dim: int = 0) -> None:
         super().__init__()
         self.config = config
         self.encoder = load_auto_model(config.name).eval().requires_grad_(False)
@@ -39,9 +42,17 @@ class PretrainedTextEncoder(nn.Module):
                 add_low_rank_updates(layer, rank=config.lora_rank, alpha=config.lora_alpha)
             else:
                 layer.requires_grad_(True)
-        self.projection = _projection(
-            self.encoder.config.hidden_size, config.projection_hidden, embed_dim
-        )
+        width = self.encoder.config.hidden_size
+        if config.cls_hidden is not None and not cls_dim:
+            raise ConfigError("text_encoder.cls_hidden needs pooling cls_avg or cls_max.")
+        own_dim = 0 if config.cls_hidden is None else cls_dim
+        self.projection = _projection(width, config.projection_hidden, embed_dim - own_dim)
+        self.cls_projection = None
+        if config.cls_hidden is not None:
+            self.cls_projection = nn.Sequential(
+                Standardize(width),
+                *_projection(width, config.cls_hidden, cls_dim, config.cls_dropout),
+            )
 
     def train(self, mode: bool = True) -> "PretrainedTextEncoder":
         """Set the mode of the tuned layers and the projection; the rest stays in eval mode."""
@@ -53,16 +64,22 @@ class PretrainedTextEncoder(nn.Module):
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Embed padded token ids [B, L] with their lengths [B]; return features [B, E]."""
+        return self.project(self.pool(token_ids, lengths))
+
+    def pool(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the encoder's pooled vectors [B, H], which the projections get."""
         order = torch.argsort(lengths, stable=True)
         pooled = torch.cat(
             [self._pooled(token_ids[part], lengths[part]) for part in torch.split(order, _CHUNK)]
         )
-        features = self.project(pooled)
-        return torch.empty_like(features).index_copy(0, order, features)
+        return torch.empty_like(pooled).index_copy(0, order, pooled)
 
     def project(self, pooled: Tensor) -> Tensor:
         """Return text features [B, E] of the encoder's pooled vectors [B, H]."""
-        return self.projection(pooled)  # type: ignore[no-any-return]
+        features: Tensor = self.projection(pooled)
+        if self.cls_projection is None:
+            return features
+        return torch.cat([self.cls_projection(pooled.detach()), features], dim=-1)
 
     def _pooled(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         longest = int(lengths.max())
@@ -93,10 +110,13 @@ def _set_dropout(layer: nn.Module, rate: float) -> None:
                 child.p = 0.0 if is_attention else rate
 
 
-def _projection(width: int, hidden: int | None, embed_dim: int) -> nn.Module:
+def _projection(width: int, hidden: int | None, embed_dim: int, dropout: float = 0.0) -> Any:
     sizes = [width, embed_dim] if hidden is None else [width, hidden, embed_dim]
     layers = [nn.Linear(before, after) for before, after in pairwise(sizes)]
     for layer in layers:
         nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
         nn.init.zeros_(layer.bias)
-    return layers[0] if hidden is None else nn.Sequential(layers[0], nn.GELU(), layers[1])
+    if hidden is None:
+        return layers[0]
+    between = [nn.GELU(), nn.Dropout(dropout)] if dropout else [nn.GELU()]
+    return nn.Sequential(layers[0], *between, layers[1])

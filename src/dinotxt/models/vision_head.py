@@ -1,5 +1,7 @@
 """The vision head psi and the pooling sigma of dino.txt (paper, section 3.2)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ from dinotxt.errors import ConfigError
 from dinotxt.models.blocks import VisionBlock
 from dinotxt.models.config import VisionHeadConfig
 from dinotxt.models.drop_path import SubsetDraw
-from dinotxt.models.input_norm import Standardize, drop_channels
+from dinotxt.models.input_norm import RawCls, Standardize, drop_channels
 from dinotxt.models.tokens import Tokens
 
 _HEAD_WIDTH = 64
@@ -49,6 +51,8 @@ class VisionHead(nn.Module):
         self.cls_projection = None
         if config.cls_projection is not None:
             self.cls_projection = nn.Linear(dim, config.cls_projection)
+        self.raw_cls = None if config.raw_cls is None else RawCls(config.raw_cls, in_dim)
+        self.cls_dim = dim if config.raw_cls is None else in_dim
         self.apply(_init_linear)
 
     @property
@@ -56,7 +60,8 @@ class VisionHead(nn.Module):
         """Width E of the pooled image feature."""
         if self.config.cls_projection is not None:
             return self.config.cls_projection
-        return 2 * self.dim if self.config.pooling in {"cls_avg", "cls_max"} else self.dim
+        is_joined = self.config.pooling in {"cls_avg", "cls_max"}
+        return self.cls_dim + self.dim if is_joined else self.dim
 
     def forward(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tokens:
         """Return the head's tokens; ``draw`` fixes the drop path of a training step."""
@@ -94,6 +99,7 @@ class VisionHead(nn.Module):
     def _is_identity(self) -> bool:
         config = self.config
         is_plain = config.input_norm == "none" and config.input_dropout == 0
+        is_plain = is_plain and config.raw_cls is None
         return is_plain and config.dim is None and config.num_blocks == 0
 
     def _registers(self, tokens: Tokens) -> Tokens:
@@ -117,7 +123,8 @@ class VisionHead(nn.Module):
     def _output(self, sequence: Tensor, tokens: Tokens) -> Tokens:
         num_prefix = sequence.shape[1] - tokens.patches.shape[1]
         sequence = self.ln_final(sequence)
-        return Tokens.from_sequence(sequence, tokens.grid, num_prefix=num_prefix, has_cls=True)
+        given = Tokens.from_sequence(sequence, tokens.grid, num_prefix=num_prefix, has_cls=True)
+        return given if self.raw_cls is None else replace(given, cls=self.raw_cls(tokens.cls))
 
 
 def _check(config: VisionHeadConfig, dim: int, num_heads: int) -> None:
@@ -131,6 +138,8 @@ def _check(config: VisionHeadConfig, dim: int, num_heads: int) -> None:
     if not all(0 <= x < 1 for x in (config.drop_path, config.input_dropout, config.patch_dropout)):
         message = "vision_head: drop_path and the dropouts must be at least 0 and below 1."
         raise ConfigError(message)
+    if config.raw_cls is not None and not config.pooling.startswith("cls_"):
+        raise ConfigError("vision_head.raw_cls needs `pooling: cls_avg` or `cls_max`.")
     if config.cls_projection is not None and (config.pooling != "cls" or config.num_blocks):
         message = "vision_head.cls_projection needs `pooling: cls` and `num_blocks: 0`."
         raise ConfigError(message)

@@ -178,8 +178,10 @@ def head_flops(config: VisionHeadConfig, backbone: BackboneFlops) -> HeadFlops:
     )
 
 
-def text_flops(encoder: TextEncoder | PretrainedTextEncoder, embed_dim: int) -> TextFlops:
-    """Return the operations of a text encoder."""
+def text_flops(
+    encoder: TextEncoder | PretrainedTextEncoder, embed_dim: int, cls_dim: int = 0
+) -> TextFlops:
+    """Return the operations of a text encoder; ``cls_dim``: width of the feature's cls half."""
     if isinstance(encoder, TextEncoder):
         return planned_text(encoder.config, embed_dim)
     settings = encoder.encoder.config
@@ -187,17 +189,20 @@ def text_flops(encoder: TextEncoder | PretrainedTextEncoder, embed_dim: int) -> 
         encoder.config,
         embed_dim,
         (settings.hidden_size, settings.num_hidden_layers, settings.intermediate_size),
+        cls_dim,
     )
 
 
-def planned_text(config: TransformerTextConfig | PretrainedTextConfig, embed_dim: int) -> TextFlops:
-    """Return the operations of a text encoder that is not built.
+def planned_text(
+    config: TransformerTextConfig | PretrainedTextConfig, embed_dim: int, cls_dim: int = 0
+) -> TextFlops:
+    """Return the operations of a text encoder that is not built; see ``text_flops``.
 
     Raises:
         ConfigError: If the sizes of a pretrained encoder cannot be found.
     """
     if isinstance(config, PretrainedTextConfig):
-        return _pretrained(config, embed_dim, _text_sizes(config.name))
+        return _pretrained(config, embed_dim, _text_sizes(config.name), cls_dim)
     return TextFlops(
         width=config.width,
         hidden=4 * config.width,
@@ -242,18 +247,20 @@ def _text_sizes(name: str) -> tuple[int, int, int]:
 
 
 def _pretrained(
-    config: PretrainedTextConfig, embed_dim: int, sizes: tuple[int, int, int]
+    config: PretrainedTextConfig, embed_dim: int, sizes: tuple[int, int, int], cls_dim: int
 ) -> TextFlops:
     width, layers, hidden = sizes
-    widths = [width, embed_dim]
+    own_dim = 0 if config.cls_hidden is None else cls_dim
+    widths = [width, embed_dim - own_dim]
     if config.projection_hidden is not None:
         widths.insert(1, config.projection_hidden)
+    own = 2.0 * (config.cls_hidden or 0) * (width + own_dim)
     return TextFlops(
         width=width,
         hidden=hidden,
         layers=layers,
         trained_layers=config.trainable_layers,
-        projection=sum(2.0 * before * after for before, after in pairwise(widths)),
+        projection=own + sum(2.0 * before * after for before, after in pairwise(widths)),
         low_rank=config.lora_rank > 0,
         has_frozen_input=True,
     )

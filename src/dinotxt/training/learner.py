@@ -46,7 +46,11 @@ class Learner:
             model.load_trainable(state["model"], source)
         self.model = model.to(world.device).train()
         self.world = world
-        self.objective = Objective(config.loss, world.exchange(config.compute.exchange))
+        self.objective = Objective(
+            config.loss,
+            world.exchange(config.compute.exchange),
+            cls_dim=model.vision_head.cls_dim if model.half_weights else None,
+        )
         self.objective.to(world.device)
         if state is not None:
             self.objective.load_state_dict(state["objective"])

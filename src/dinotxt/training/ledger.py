@@ -83,7 +83,8 @@ class Ledger:
     def of_run(cls, model: DinoTxt, config: TrainConfig) -> "Ledger":
         """Return the ledger of a run around its model."""
         backbone = backbone_flops(model.backbone, config.data.size)
-        text = text_flops(model.text_encoder, model.embed_dim)
+        cls_dim = model.embed_dim - model.vision_head.dim
+        text = text_flops(model.text_encoder, model.embed_dim, cls_dim)
         return cls._build(config, backbone, text, model.embed_dim)
 
     @classmethod
@@ -95,7 +96,8 @@ class Ledger:
         """
         backbone = planned_backbone(config.model.backbone, config.data.size)
         embed_dim = embedding_width(config.model, backbone.width)
-        text = planned_text(config.model.text_encoder, embed_dim)
+        cls_dim = embed_dim - (config.model.vision_head.dim or backbone.width)
+        text = planned_text(config.model.text_encoder, embed_dim, cls_dim)
         return cls._build(config, backbone, text, embed_dim)
 
     @classmethod
@@ -174,7 +176,8 @@ def embedding_width(config: ModelConfig, backbone_width: int) -> int:
     if head.cls_projection is not None:
         return head.cls_projection
     width = head.dim or backbone_width
-    return 2 * width if head.pooling.startswith("cls_") else width
+    cls_width = width if head.raw_cls is None else backbone_width
+    return cls_width + width if head.pooling.startswith("cls_") else width
 
 
 def cached_kind(config: TrainConfig) -> Cached:

@@ -14,11 +14,20 @@ class Objective(nn.Module):
     Args:
         config: Which loss.
         exchange: How processes compare their features; None: this process alone.
+        cls_dim: Width of the features' first half where each half has a loss of its own, which
+            are added; None: one loss of the whole vector.
     """
 
-    def __init__(self, config: LossConfig, exchange: Exchange | None = None) -> None:
+    def __init__(
+        self,
+        config: LossConfig,
+        exchange: Exchange | None = None,
+        *,
+        cls_dim: int | None = None,
+    ) -> None:
         super().__init__()
         self.exchange = exchange
+        self.cls_dim = cls_dim
         self.logit_bias = None
         if config.kind == "sigmoid":
             self.logit_bias = nn.Parameter(torch.tensor(config.bias))
@@ -33,11 +42,25 @@ class Objective(nn.Module):
         """Return the loss of the pictures and texts of all processes.
 
         Args:
-            image_features: ``[N, E]``; normalised here, over the whole vector.
+            image_features: ``[N, E]``; normalised here, over the whole vector or each half.
             text_features: ``[M, E]``, likewise.
             log_scale: The logarithm of the logit scale.
             owners: ``[M]``, the picture of each text; None: row by row.
         """
+        if self.cls_dim is None:
+            return self._loss(image_features, text_features, log_scale, owners)
+        sizes = [self.cls_dim, image_features.shape[1] - self.cls_dim]
+        halves = zip(image_features.split(sizes, 1), text_features.split(sizes, 1), strict=True)
+        first, second = (self._loss(image, text, log_scale, owners) for image, text in halves)
+        return first + second
+
+    def _loss(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        log_scale: Tensor,
+        owners: Tensor | None,
+    ) -> Tensor:
         image = F.normalize(_full_precision(image_features), dim=-1)
         text = F.normalize(_full_precision(text_features), dim=-1)
         if self.logit_bias is not None:

@@ -6,20 +6,24 @@ the captions name few of the things that patches show; the training then only re
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.input_norm import Standardize
+from dinotxt.models.input_norm import RawCls, Standardize
+from dinotxt.models.pretrained_text import PretrainedTextEncoder
 from dinotxt.training.batches import Batches
 from dinotxt.training.config import RidgeConfig
 from dinotxt.training.vision import as_pooled, move
 
 _PAIRS = 128
 _STD_FLOOR = 1e-3
+_STD_SHARE = 0.1  # of the mean deviation, so that channels that hardly vary stay quiet
 _EIGENVALUE_FLOOR = 1e-4  # of the largest one
 
 
@@ -53,6 +57,8 @@ class _Parts:
     norm: Standardize
     vision: nn.Linear
     text: nn.Linear
+    raw: RawCls | None
+    cls_text: nn.Sequential | None
 
 
 @torch.no_grad()
@@ -75,11 +81,13 @@ def start_from_ridge(
         ConfigError: If the model is not a linear head on a pretrained text encoder.
     """
     parts = _parts(model)
-    joint, captions = _Moments(), _Moments()
+    joint, captions, raw = _Moments(), _Moments(), _Moments()
     width = parts.vision.in_features
-    for image, text, mean_text in _vectors(model, batches, config.passes, device):
+    for image, cls, text, mean_text in _vectors(model, batches, config.passes, device):
         joint.add(torch.cat([image, mean_text], dim=1))
         captions.add(text)
+        if parts.raw is not None:
+            raw.add(parts.raw.raised(cls))
     whiten = _whitening(captions.covariance, config.whitening)
     mean, covariance = joint.mean[:width], joint.covariance
     deviation = covariance[:width, :width].diagonal().clamp(min=0).sqrt() + _STD_FLOOR
@@ -96,29 +104,50 @@ def start_from_ridge(
     _fill(parts.vision.bias, torch.zeros(len(whiten)))
     _fill(parts.text.weight, whiten.T / text_length)
     _fill(parts.text.bias, -(captions.mean @ whiten) / text_length)
+    _start_cls_half(parts, raw, captions)
+
+
+def _start_cls_half(parts: _Parts, raw: _Moments, captions: _Moments) -> None:
+    """Set the norms of the raw cls half; its texts start at the mean picture."""
+    if parts.raw is not None:
+        deviation = raw.covariance.diagonal().clamp(min=0).sqrt()
+        parts.raw.norm.set_statistics(raw.mean, deviation + _STD_SHARE * deviation.mean())
+    if parts.cls_text is not None:
+        norm, last = parts.cls_text[0], parts.cls_text[-1]
+        assert isinstance(norm, Standardize)
+        assert isinstance(last, nn.Linear)
+        mean = captions.mean
+        norm.set_statistics(mean, captions.covariance.trace().div(len(mean)).sqrt().expand_as(mean))
+        if parts.raw is not None:
+            middle = parts.raw.norm.mean * (1 - parts.raw.config.center) / parts.raw.norm.std
+            _fill(last.bias, F.normalize(middle, dim=0))
 
 
 def _parts(model: DinoTxt) -> _Parts:
     head, text = model.vision_head, getattr(model.text_encoder, "projection", None)
     norm, vision = head.input_norm, head.input_projection
-    is_linear = not head.blocks and head.config.pooling == "avg" and isinstance(norm, Standardize)
+    cls_text = getattr(model.text_encoder, "cls_projection", None)
+    has_own_half = head.config.pooling == "cls_avg" and cls_text is not None
+    is_pooled = head.config.pooling == "avg" or has_own_half
+    is_linear = not head.blocks and is_pooled and isinstance(norm, Standardize)
     if not (is_linear and isinstance(vision, nn.Linear) and isinstance(text, nn.Linear)):
         raise ConfigError(
             "start.kind: ridge needs vision_head {num_blocks: 0, input_norm: standard, dim: D, "
-            "pooling: avg} and a text encoder with one linear projection."
+            "pooling: avg, or cls_avg with text_encoder.cls_hidden} and a text encoder with one "
+            "linear projection."
         )
     if text.in_features != text.out_features or text.bias is None:
         raise ConfigError(
             f"start.kind: ridge needs vision_head.dim {text.in_features}, the text encoder's width."
         )
     assert isinstance(norm, Standardize)
-    return _Parts(norm, vision, text)
+    return _Parts(norm, vision, text, head.raw_cls, cls_text)
 
 
 def _vectors(
     model: DinoTxt, batches: Batches, passes: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield pooled tokens ``[b, D]``, caption vectors ``[t, H]`` and their means ``[b, H]``."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Yield average patches and cls ``[b, D]``, caption vectors ``[t, H]``, means ``[b, H]``."""
     for start in range(0, batches.sampler.num_items, _PAIRS):
         pairs = np.arange(start, min(start + _PAIRS, batches.sampler.num_items))
         views = [batches.vision.read(pairs, number)[:2] for number in range(passes)]
@@ -130,7 +159,8 @@ def _vectors(
         means = sums / owners.bincount(minlength=len(read)).unsqueeze(1)
         for vision, _ in views:
             tokens = model.backbone(vision.to(device)) if isinstance(vision, Tensor) else vision
-            yield as_pooled(move(tokens, device), "avg").patches[:, 0].cpu(), text, means
+            pooled = as_pooled(move(tokens, device), "avg")
+            yield pooled.patches[:, 0].cpu(), pooled.cls.cpu(), text, means
 
 
 def _caption_vectors(
@@ -138,12 +168,8 @@ def _caption_vectors(
 ) -> Tensor:
     """Return what the text projection gets, ``[t, H]``, in the order of the captions."""
     ids, lengths = (torch.from_numpy(part).to(device) for part in batches.captions.gather(captions))
-    projection = model.text_encoder.projection
-    model.text_encoder.projection = nn.Identity()
-    try:
-        return model.encode_text(ids, lengths).cpu()
-    finally:
-        model.text_encoder.projection = projection
+    pool = cast(PretrainedTextEncoder, model.text_encoder).pool
+    return pool(ids, lengths).cpu()
 
 
 def _whitening(covariance: Tensor, power: float) -> Tensor:

@@ -5,6 +5,7 @@ import pytest
 
 from dinotxt.errors import DataError
 from dinotxt.inference.classifier import ZeroShotClassifier
+from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.encoder import Encoder
 from dinotxt.results.skip import Skip
 
@@ -43,3 +44,22 @@ def test_a_bad_picture_raises(colour_encoder: Encoder) -> None:
     classify = ZeroShotClassifier(colour_encoder, ["red"], templates="{}")
     with pytest.raises(DataError, match=r"missing\.png"):
         classify("missing.png")
+
+
+def test_a_model_may_say_that_its_cls_half_classifies(
+    colour_encoder: Encoder, pictures: dict[str, Path]
+) -> None:
+    encoder = Encoder(
+        colour_encoder.towers,
+        colour_encoder.tokenizer,
+        colour_encoder.transform,
+        defaults=InferenceDefaults(classify="cls"),
+    )
+    features = np.array([[3.0, 4.0, 0.0, 9.0, 9.0, 9.0]], dtype=np.float32)
+    np.testing.assert_allclose(encoder.classified_part(features), [[0.6, 0.8, 0.0]])
+    assert colour_encoder.classified_part(features) is features
+    labels = ["red", "green", "blue"]
+    whole = ZeroShotClassifier(colour_encoder, labels, templates="{}")(pictures["blue"])
+    half = ZeroShotClassifier(encoder, labels, templates="{}")(pictures["blue"])
+    assert half.labels[0].label == whole.labels[0].label == "blue"
+    assert half.labels[0].similarity == pytest.approx(1, abs=1e-5)

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.models.config import BackboneConfig, Embedding, ModelConfig, Pooling, VisionHeadConfig
+from dinotxt.models.config import (
+    BackboneConfig,
+    Embedding,
+    ModelConfig,
+    Pooling,
+    RawClsConfig,
+    VisionHeadConfig,
+)
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.input_norm import Standardize
@@ -217,3 +224,30 @@ def test_a_network_without_attention_has_no_value_embedding(model_config: ModelC
     with pytest.raises(ConfigError, match="last attention"):
         model.check_embedding("value")
     model.check_embedding("cls_patch")
+
+
+def test_halves_get_the_lengths_that_their_weights_say(model_config: ModelConfig) -> None:
+    config = replace(model_config, half_weights=(0.5, 2.0))
+    model, plain = DinoTxt.from_config(config).eval(), DinoTxt.from_config(model_config).eval()
+    plain.load_state_dict(model.state_dict())
+    images = torch.randn(2, 3, 28, 28)
+    weighed, whole = model.encode_image(images), plain.encode_image(images)
+    for part, length in ((slice(0, 32), 0.5), (slice(32, 64), 2.0)):
+        expected = length * whole[:, part] / whole[:, part].norm(dim=1, keepdim=True)
+        torch.testing.assert_close(weighed[:, part], expected)
+    text = model.encode_text(torch.tensor([[1, 2]]), torch.tensor([2]))
+    assert text[:, :32].norm().item() == pytest.approx(0.5, abs=1e-5)
+    with pytest.raises(ConfigError, match="half_weights needs"):
+        with_head(config, pooling="avg")
+
+
+def test_a_raw_cls_half_may_be_wider_than_the_patches(model_config: ModelConfig) -> None:
+    model = with_head(model_config, dim=8, pooling="cls_avg", raw_cls=RawClsConfig())
+    images = torch.randn(1, 3, 28, 28)
+    assert model.embed_dim == model.backbone.width + 8
+    assert model.patch_dim() == 8
+    assert model.patch_dim("cls_patch") == model.embed_dim
+    features = model.encode_image(images)
+    torch.testing.assert_close(
+        model.dense_text(features), model.encode_patches(images).mean(dim=(1, 2))
+    )

@@ -107,3 +107,19 @@ def test_dropout_is_for_the_hidden_states_of_tuned_layers_in_training(folder: st
     assert [layer.training for layer in layers] == [False, False, True]
     assert layers[2].attention.self.dropout.p == 0
     assert layers[2].output.dropout.p == 0.5
+
+
+def test_the_cls_half_has_a_projection_of_its_own_that_leaves_the_encoder_alone(
+    folder: str,
+) -> None:
+    config = PretrainedTextConfig(name=folder, trainable_layers=1, cls_hidden=8)
+    encoder = PretrainedTextEncoder(config, 16, cls_dim=10)
+    features = encoder(*batch())
+    assert features.shape == (5, 16)
+    features[:, :10].sum().backward()
+    named = encoder.named_parameters()
+    moved = {name for name, value in named if value.grad is not None and value.grad.any()}
+    assert moved
+    assert all(name.startswith("cls_projection.") for name in moved)
+    with pytest.raises(ConfigError, match="cls_hidden needs pooling"):
+        PretrainedTextEncoder(config, 16)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dinotxt.errors import ConfigError
-from dinotxt.models.config import VisionHeadConfig
+from dinotxt.models.config import RawClsConfig, VisionHeadConfig
 from dinotxt.models.input_norm import Standardize
 from dinotxt.models.tokens import Tokens
 from dinotxt.models.vision_head import VisionHead
@@ -180,3 +180,17 @@ def test_channels_are_dropped_in_training_alone_and_alike_for_pooled_tokens() ->
     torch.manual_seed(1)
     torch.testing.assert_close(module.pool(module(pooled)), first)
     assert not torch.allclose(first, plain)
+
+
+def test_a_raw_cls_half_is_the_backbone_token_to_a_power() -> None:
+    given = tokens()
+    raw = RawClsConfig(power=0.5, center=0.25)
+    module = head(num_blocks=0, dim=8, pooling="cls_avg", raw_cls=raw)
+    assert module.raw_cls is not None
+    module.raw_cls.norm.set_statistics(torch.full((64,), 0.4), torch.full((64,), 2.0))
+    pooled = module.pool(module(given))
+    assert module.embed_dim == pooled.shape[1] == 64 + 8
+    expected = (given.cls.sign() * given.cls.abs().sqrt() - 0.25 * 0.4) / 2
+    torch.testing.assert_close(pooled[:, :64], expected)
+    with pytest.raises(ConfigError, match="raw_cls needs"):
+        head(num_blocks=0, pooling="avg", raw_cls=raw)

@@ -21,3 +21,16 @@ def test_the_bias_of_the_sigmoid_loss_is_trained() -> None:
     (gradient,) = torch.autograd.grad(loss, list(objective.parameters()))
     assert [value.item() for value in objective.parameters()] == [-3.0]
     assert gradient.item() != 0
+
+
+def test_halves_have_losses_of_their_own() -> None:
+    image, text = torch.randn(2, 5, 8, dtype=torch.float64).unbind()
+    scale = torch.tensor(math.log(20.0))
+    halves = Objective(ClipLossConfig(), cls_dim=3)
+    parts = [
+        Objective(ClipLossConfig())(image[:, part], text[:, part], scale)
+        for part in (slice(0, 3), slice(3, 8))
+    ]
+    torch.testing.assert_close(halves(image, text, scale), parts[0] + parts[1])
+    stretched = torch.cat([9 * image[:, :3], image[:, 3:]], dim=1)
+    torch.testing.assert_close(halves(stretched, text, scale), parts[0] + parts[1])

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dinotxt.data.sampler import EpochSampler
 from dinotxt.errors import ConfigError
-from dinotxt.models.config import VisionHeadConfig
+from dinotxt.models.config import RawClsConfig, VisionHeadConfig
+from dinotxt.models.input_norm import Standardize
 from dinotxt.models.tokens import Tokens
 from dinotxt.models.vision_head import VisionHead
 from dinotxt.results.skip import Skip
@@ -30,11 +31,13 @@ class Text(nn.Module):
         super().__init__()
         self.table = table
         self.projection: nn.Module = nn.Linear(HIDDEN, HIDDEN)
+        self.cls_projection: nn.Sequential | None = nn.Sequential(
+            Standardize(HIDDEN), nn.Linear(HIDDEN, WIDTH)
+        )
 
-    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+    def pool(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         del lengths
-        output: Tensor = self.projection(self.table[token_ids[:, 0]])
-        return output
+        return self.table[token_ids[:, 0]]
 
 
 class Cached:
@@ -73,12 +76,9 @@ def problem(**head: Any) -> tuple[Any, Batches, Tensor, Tensor]:
     } | head
     vision_head = VisionHead(VisionHeadConfig(**settings), WIDTH)
     text = Text(vectors)
-
-    def encode_text(token_ids: Tensor, lengths: Tensor) -> Tensor:
-        encoded: Tensor = text(token_ids, lengths)
-        return encoded
-
-    model = SimpleNamespace(vision_head=vision_head, text_encoder=text, encode_text=encode_text)
+    if vision_head.config.pooling == "avg":
+        text.cls_projection = None
+    model = SimpleNamespace(vision_head=vision_head, text_encoder=text)
     captions = [(str(2 * n), str(2 * n + 1)) for n in range(NUM_PAIRS)]
     table = CaptionTable(captions, numbered, seed=0)
     sampler = EpochSampler(NUM_PAIRS, 10, 0)
@@ -121,8 +121,27 @@ def test_pictures_find_their_captions_without_training() -> None:
     assert near > 0.6
 
 
+def test_a_raw_cls_half_starts_scaled_and_its_texts_at_the_mean_picture() -> None:
+    raw = RawClsConfig(power=1.0, center=0.25)
+    model, batches, images, vectors = problem(pooling="cls_avg", raw_cls=raw)
+    config = RidgeConfig(passes=2)
+    start_from_ridge(model, batches, config, device=torch.device("cpu"))
+    rows = images.flatten(0, 1)
+    spread = rows.std(0, unbiased=False)
+    spread = spread + 0.1 * spread.mean()
+    tokens = batches.vision.read(np.arange(NUM_PAIRS), 0)[0]
+    expected = (images[0] - 0.25 * rows.mean(0)) / spread
+    found = model.vision_head(tokens).cls
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    norm, last = model.text_encoder.cls_projection
+    variance = vectors.var(0, unbiased=False).mean()
+    torch.testing.assert_close(norm(vectors), (vectors - vectors.mean(0)) / variance.sqrt())
+    middle = nn.functional.normalize(0.75 * rows.mean(0) / spread, dim=0)
+    torch.testing.assert_close(last.bias.detach(), middle, rtol=1e-3, atol=1e-4)
+
+
 def test_other_heads_are_refused() -> None:
-    for head in ({"input_norm": "none"}, {"pooling": "cls_avg"}, {"num_blocks": 1}):
+    for head in ({"input_norm": "none"}, {"pooling": "cls_max"}, {"num_blocks": 1}):
         model, batches, _, _ = problem(**head)
         with pytest.raises(ConfigError, match=r"start\.kind: ridge needs"):
             start_from_ridge(model, batches, RidgeConfig(), device=torch.device("cpu"))
