@@ -1,11 +1,13 @@
 """What is known of a model without building it, as plain JSON values."""
 
 import os
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dinotxt.checkpoints.catalogue import MODELS, NamedModel
+from dinotxt.checkpoints.exported import is_export, read_export
 from dinotxt.checkpoints.format import read_folder
 from dinotxt.checkpoints.hub import cached_path
 from dinotxt.checkpoints.registry import find_folder
@@ -28,12 +30,14 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Describe a named model, or a run or model folder.
+    """Describe a named model, or a run, model or export folder.
 
     Raises:
         ConfigError: If the name is unknown and no folder.
         CheckpointError: If a folder is damaged.
     """
+    if name not in MODELS and is_export(name):
+        return {"name": name, **_describe_export(name)}
     folder = find_folder(name)
     if folder is None:
         model = MODELS[name]
@@ -53,6 +57,12 @@ def describe(name: str) -> dict[str, Any]:
         "versions": content["versions"],
         "extra": content["extra"],
     }
+
+
+def _describe_export(folder: str) -> dict[str, Any]:
+    content = asdict(read_export(folder))
+    sets = content["inference"].pop("template_sets", {})
+    return {"exported_from": content.pop("name"), **content, "template_sets": sorted(sets)}
 
 
 def _is_available(model: NamedModel) -> bool:

@@ -62,11 +62,10 @@ def test_requirements_are_told_by_extra(monkeypatch: pytest.MonkeyPatch) -> None
     assert row["fix"] == 'pip install "dinotxt[serve]"'
 
 
-def test_the_verb_prints_json_and_words() -> None:
-    result = CliRunner().invoke(app, ["doctor", "--json", "-"])
-    found = json.loads(result.stdout)
+def test_the_verb_prints_json_and_words(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["doctor", "--json", str(tmp_path / "doctor.json")])
+    found = json.loads((tmp_path / "doctor.json").read_text())
     assert found["task"] == "doctor"
     assert {"machine", "packages", "devices", "extras", "models", "findings"} <= found.keys()
     assert {"engine": "torch", "device": "cpu"}.items() <= found["devices"][0].items()
-    words = CliRunner().invoke(app, ["doctor"]).stdout
-    assert "torch on cpu" in words
+    assert "torch on cpu" in result.stdout

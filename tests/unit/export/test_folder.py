@@ -6,6 +6,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from dinotxt.checkpoints.description import describe
 from dinotxt.checkpoints.exported import read_export
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.export.folder import Export, check_sizes, export
@@ -122,6 +123,13 @@ def test_a_size_that_the_patch_does_not_divide_is_refused_at_once(tmp_path: Path
 def test_wrong_precisions_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fp32 and int8"):
         export(str(tiny_model), tmp_path, precisions=("int8",))
+
+
+def test_an_export_is_described_without_opening_it(exported: Export) -> None:
+    found = describe(str(exported.folders["int8"]))
+    assert found["precision"] == "int8"
+    assert sorted(found["images"]) == [32, 64]
+    assert "openai-80" in found["template_sets"]
 
 
 def test_an_export_can_be_saved_for_the_hub(exported: Export, tmp_path: Path) -> None:
