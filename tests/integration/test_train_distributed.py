@@ -118,8 +118,11 @@ Make = Callable[..., TrainConfig]
 
 
 def wait_for(config: TrainConfig, num_lines: int, ranks: Sequence[ForkProcess]) -> None:
-    while len(numbers(config)) < num_lines and all(rank.is_alive() for rank in ranks):
-        time.sleep(0.005)
+    path = config.output / "metrics.jsonl"
+    while all(rank.is_alive() for rank in ranks):
+        if path.exists() and path.read_bytes().count(b"\n") >= num_lines:
+            return
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("changes", [(), ("compute.parallel=fsdp", "optim.average=0.5")])
