@@ -38,7 +38,7 @@ from dinotxt.training.ledger import Ledger
 from dinotxt.training.profile import StepProfiler
 from dinotxt.training.trainer import Trainer
 from dinotxt.training.vision import Pictures
-from harness import Figure, at_least, limit, main, matmul_flops, paired_rates
+from harness import Figure, at_least, limit, main, matmul_flops, seconds
 from pairs_data import Clock, write_pairs
 
 _VIT = "vit_small_patch14_dinov2"
@@ -47,6 +47,8 @@ _SMALL_TEXT = {"kind": "transformer", "width": 384, "layers": 6, "heads": 6}
 _SIZE = 224
 _LONGEST_WAIT = 0.05
 _MATMUL_SHARE = 0.65
+_READ_AHEAD = 3  # two batches of a worker wait, a third may be half done
+_TAKEN = 4
 
 
 def measure(quick: bool) -> dict[str, Figure]:
@@ -115,13 +117,16 @@ def _loader(data: Path, runs: int) -> Figure:
     contents = [pair.image.read() for pair in pairs[:batch]]
     mean = np.array(transform.config.mean, dtype=np.float32)
     std = np.array(transform.config.std, dtype=np.float32)
-    for _ in range(3):
-        next(stream)  # what the worker has read ahead would flatter it
-    return paired_rates(
-        lambda: _take(stream, 4),
-        partial(_bare_loop, contents, mean, std),
-        work=4 * batch,
-        peer_work=batch,
+    rates = []
+    for _ in range(runs):
+        bare = seconds(partial(_bare_loop, contents, mean, std))
+        _take(stream, _READ_AHEAD)  # what the worker has made meanwhile would flatter it
+        ours = seconds(partial(_take, stream, _TAKEN)) / _TAKEN
+        rates.append((batch / ours, batch / bare))
+    return Figure(
+        value=statistics.median(a for a, _ in rates),
+        peer=statistics.median(b for _, b in rates),
+        ratio=statistics.median(a / b for a, b in rates),
         unit="pictures/s",
         runs=runs,
     )
