@@ -26,7 +26,8 @@ _SYNSETS = (
 
 @pytest.fixture
 def small(tmp_path: Path) -> Lexicon:
-    lines, index = ["  1 This software\n"], {}
+    lines = ["  1 This software\n"]
+    index: dict[str, list[str]] = {}
     for number, words, pointers in _SYNSETS:
         names = words.split()
         ends = "".join(f" {symbol} {target:08d} n 0000" for symbol, target in pointers)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dinotxt.data.masks import IGNORED, MaskedImage
 from dinotxt.errors import ConfigError
-from dinotxt.evaluation.analysis.drawing import draw_panels
+from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
 from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
 from dinotxt.evaluation.analysis.labelling import Labeller, LabelMap, best_labels, labeller
 from dinotxt.evaluation.analysis.regions import region_means
@@ -51,7 +51,8 @@ class _Topline:
         """Draw picture, truth and both label maps."""
         sample = self.study.open(item)
         found, perfect = self.both(sample)
-        maps = {"truth": sample.truth, "segments of k-means": found, "masks of the truth": perfect}
+        maps: dict[str, IndexMap] = {"truth": sample.truth, "segments of k-means": found}
+        maps["masks of the truth"] = perfect
         return draw_panels(sample.picture, maps, self.study.labels)
 
 

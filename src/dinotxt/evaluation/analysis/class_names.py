@@ -15,7 +15,7 @@ from PIL import Image
 
 from dinotxt.data.masks import MaskedImage
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.evaluation.analysis.drawing import draw_panels
+from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
 from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
 from dinotxt.evaluation.analysis.labelling import (
     Columns,
@@ -56,7 +56,8 @@ class _Both:
         """Draw picture, truth and both label maps."""
         sample = self.study.open(item)
         before, after = self.label_maps(sample)
-        maps = {"truth": sample.truth, "original names": before, "optimised names": after}
+        maps: dict[str, IndexMap] = {"truth": sample.truth, "original names": before}
+        maps["optimised names"] = after
         pairs = zip(self.study.labels, self.names, strict=True)
         legend = [old if old == new else f"{old}: {new}" for old, new in pairs]
         return draw_panels(sample.picture, maps, legend)

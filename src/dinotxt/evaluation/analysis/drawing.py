@@ -1,6 +1,7 @@
 """A picture beside its label maps, with captions and one legend."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from dinotxt.data.transform import Picture
 from dinotxt.results.overlay import Entry, add_legend, blend
 from dinotxt.results.palette import UNLABELLED_COLOUR, palette
 
+IndexMap = NDArray[np.integer[Any]]
 _OPACITY = 0.6
 _GAP = 6
 _WIDTH = 480  # of a panel: pictures are made smaller, never larger
@@ -19,7 +21,7 @@ _INK = (28, 30, 34)
 
 
 def draw_panels(
-    picture: Picture, maps: Mapping[str, NDArray[np.integer]], labels: Sequence[str]
+    picture: Picture, maps: Mapping[str, IndexMap], labels: Sequence[str]
 ) -> Image.Image:
     """Draw a picture and its label maps in a row.
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dinotxt.data.masks import MaskedImage
 from dinotxt.errors import ConfigError
-from dinotxt.evaluation.analysis.drawing import draw_panels
+from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
 from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
 from dinotxt.evaluation.analysis.labelling import Labeller, labeller
 from dinotxt.evaluation.analysis.study import Study, mode_settings, open_study
@@ -28,8 +28,10 @@ class _Comparison:
     def draw(self, item: MaskedImage) -> Image.Image:
         """Draw picture, truth and the label map of each embedding."""
         sample = self.study.open(item)
-        maps = {name: look.label_map(sample.picture) for name, look in self.looks.items()}
-        return draw_panels(sample.picture, {"truth": sample.truth, **maps}, self.study.labels)
+        maps: dict[str, IndexMap] = {"truth": sample.truth}
+        for name, look in self.looks.items():
+            maps[name] = look.label_map(sample.picture)
+        return draw_panels(sample.picture, maps, self.study.labels)
 
 
 def analyze_embeddings(job: Job) -> Finding:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.data.masks import IGNORED
 from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
 from dinotxt.evaluation.analysis.inspection import Choose, Inspection, Looked, wrong_by_label
 from dinotxt.evaluation.analysis.labelling import labeller
@@ -143,11 +144,11 @@ def _is_pair(
     true: int, predicted: int, truth: NDArray[np.int64], label_map: NDArray[np.uint16], second: Any
 ) -> NDArray[np.bool_]:
     del second
-    return (truth == true) & (label_map == predicted)
+    return np.asarray((truth == true) & (label_map == predicted))
 
 
 def _is_wrong(
     label: int, truth: NDArray[np.int64], label_map: NDArray[np.uint16], second: Any
 ) -> NDArray[np.bool_]:
     del second
-    return (label_map == label) & (truth != label) & (truth != 255)
+    return np.asarray((label_map == label) & (truth != label) & (truth != IGNORED))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.data.masks import MaskedImage
-from dinotxt.evaluation.analysis.drawing import draw_panels
+from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
 from dinotxt.evaluation.analysis.labelling import (
     Labeller,
     LabelMap,
@@ -82,7 +82,8 @@ class Inspection:
         label_map, second = self.predict(sample)
         chosen = choose(sample.truth, label_map, second)
         alone = np.where(chosen, label_map, len(self.study.labels))
-        maps = {"truth": sample.truth, "prediction": label_map, "these errors": alone}
+        maps: dict[str, IndexMap] = {"truth": sample.truth, "prediction": label_map}
+        maps["these errors"] = alone
         return draw_panels(sample.picture, maps, self.study.labels)
 
 

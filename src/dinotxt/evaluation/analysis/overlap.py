@@ -55,7 +55,7 @@ class Overlap:
         counted = truth < len(self.labels)
         rows = np.where(counted, truth, 0)
         overlapping = self.related()[rows, predicted] | second
-        return overlapping & counted & (truth != predicted)
+        return np.asarray(overlapping & counted & (truth != predicted))
 
     def shares(self, wrong: NDArray[np.int64]) -> dict[str, float]:
         """Return the share of all wrong pixels under each relation.

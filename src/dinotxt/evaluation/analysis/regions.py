@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.data.masks import IGNORED
 from dinotxt.data.transform import Picture, picture_size
 from dinotxt.evaluation.analysis.labelling import Labeller
 from dinotxt.inference.dense import WindowScores
@@ -50,7 +51,7 @@ def region_means(
     columns = np.arange(truth.shape[1]) * width // truth.shape[1]
     cells = rows[:, None] * width + columns
     classes = np.unique(truth)
-    classes = classes[classes != 255]
+    classes = classes[classes != IGNORED]
     weights = np.zeros((len(classes), height * width), dtype=np.float32)
     for row, label in enumerate(classes):
         counts = np.bincount(cells[truth == label], minlength=height * width)
@@ -62,7 +63,7 @@ def centre_labels(truth: NDArray[np.int64], height: int, width: int) -> NDArray[
     """Return the class of the pixel in the middle of each cell, ``[height, width]``."""
     rows = ((np.arange(height) + 0.5) * truth.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * truth.shape[1] / width).astype(int)
-    return truth[rows[:, None], columns]
+    return np.asarray(truth[rows[:, None], columns])
 
 
 def _quads(scores: WindowScores) -> NDArray[np.float64]:

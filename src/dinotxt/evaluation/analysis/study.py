@@ -124,6 +124,8 @@ def open_study(job: Job) -> Study:
 
 def mode_settings(mode: Mode) -> dict[str, Any]:
     """Return a mode and its settings for a report."""
-    known = asdict(mode) if is_dataclass(mode) and not isinstance(mode, type) else {}
+    known: dict[str, Any] = (
+        asdict(mode) if is_dataclass(mode) and not isinstance(mode, type) else {}
+    )
     visits = {"visits": round(mode.visits, 2)} if isinstance(mode, HighRes) else {}
     return {"mode": type(mode).__name__, **known, **visits}
