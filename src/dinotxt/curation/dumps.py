@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from dinotxt.curation.words import WordCounts, count_words
 from dinotxt.data.location import expand
@@ -26,13 +27,18 @@ def read_lines(path: Path) -> Iterator[str]:
     Raises:
         DataError: If it is missing, damaged or not UTF-8.
     """
-    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8") as stream:
+        with _open(path) as stream:
             for line in stream:
                 yield line.rstrip("\r\n")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"{path} is not a readable list of UTF-8 lines ({error}).") from None
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
 
 
 def count_corpus(path: Path) -> WordCounts:
