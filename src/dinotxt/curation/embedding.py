@@ -67,7 +67,8 @@ def embed_pictures(config: CurationConfig, engine: Engine) -> StageReport:
     pictures = sum(number for number, _ in counted)
     if pictures == sum(reasons.values()):
         raise DataError(f"No picture of {config.input} could be embedded: {reasons}.")
-    report = folder.finish(
+    forget_copies(folder.path)  # before the report, so that a killed run leaves none behind
+    return folder.finish(
         StageReport(
             stage=STAGE,
             n_in=pictures,
@@ -82,8 +83,6 @@ def embed_pictures(config: CurationConfig, engine: Engine) -> StageReport:
             },
         )
     )
-    forget_copies(folder.path)
-    return report
 
 
 def _embed_table(item: Item, *, folder: Path, settings: ImageConfig) -> dict[str, Any]:
