@@ -78,7 +78,7 @@ def _build(dtype: torch.dtype) -> tuple[DinoTxt, TrainingStep]:
                     "options": {"embed_dim": _WIDTH, "depth": 1, "num_heads": 4},
                 },
                 "vision_head": {"num_blocks": 0, "dim": _WIDTH},
-                "text_encoder": {"width": 128, "layers": 2, "heads": 2},
+                "text_encoder": {"kind": "transformer", "width": 128, "layers": 2, "heads": 2},
             },
             "data": {"train": "unused"},
         }

@@ -109,7 +109,7 @@ def _config(batch_size: int) -> TrainConfig:
                     "options": {"embed_dim": _WIDTH, "depth": 1, "num_heads": 6},
                 },
                 "vision_head": {"num_blocks": 2},
-                "text_encoder": {"width": 384, "layers": 6, "heads": 6},
+                "text_encoder": {"kind": "transformer", "width": 384, "layers": 6, "heads": 6},
             },
             "data": {"train": "unused"},
         }
