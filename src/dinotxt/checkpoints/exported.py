@@ -27,12 +27,15 @@ class ExportedFile:
     Attributes:
         file: Its name.
         sha256: Its hash.
+        data_sha256: The hash of ``FILE.data``, where the weights of a large model are; None: there
+            is no such file.
     """
 
     __pydantic_config__ = _STRICT
 
     file: str
     sha256: str
+    data_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,12 @@ class ExportConfig:
 
 def describe_file(path: Path) -> ExportedFile:
     """Return the entry of a file that was written."""
-    return ExportedFile(file=path.name, sha256=sha256_file(path))
+    data = _data_path(path)
+    return ExportedFile(
+        file=path.name,
+        sha256=sha256_file(path),
+        data_sha256=sha256_file(data) if data.is_file() else None,
+    )
 
 
 def write_export(folder: Path, config: ExportConfig) -> None:
@@ -122,7 +130,17 @@ def read_export(folder: str | Path) -> ExportConfig:
         raise CheckpointError(f"{message}. Export the model again.") from None
     for record in (*config.images.values(), config.text, config.tokenizer):
         path = folder / Path(record.file).name
-        if not path.is_file() or sha256_file(path) != record.sha256:
-            message = f"{path} is missing, torn or of another export: copy the whole folder again."
-            raise CheckpointError(message)
+        _verify(path, record.sha256)
+        if record.data_sha256 is not None:
+            _verify(_data_path(path), record.data_sha256)
     return config
+
+
+def _data_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
+
+
+def _verify(path: Path, expected: str) -> None:
+    if not path.is_file() or sha256_file(path) != expected:
+        message = f"{path} is missing, torn or of another export: copy the whole folder again."
+        raise CheckpointError(message)

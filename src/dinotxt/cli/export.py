@@ -51,7 +51,7 @@ def export(
         files = [
             {"precision": precision, "file": str(path), "bytes": path.stat().st_size}
             for precision, folder in done.folders.items()
-            for path in sorted(folder.glob("*.onnx"))
+            for path in sorted(folder.glob("*.onnx*"))
         ]
         for file in files:
             line = f"{file['bytes'] / 1e6:8.1f} MB  {file['file']}"

@@ -83,7 +83,7 @@ def export(
     chosen = check_sizes(sizes or default_sizes(loaded, defaults), loaded.model.patch_size)
     report = _Steps(progress, (len(chosen) + 1) * len(precisions))
     target = Path(folder).expanduser()
-    (target / CONFIG).unlink(missing_ok=True)
+    _clear(target)
     config = _write_fp32(loaded, defaults, chosen, target, report)
     folders: dict[Precision, Path] = {"fp32": target}
     if "int8" in precisions:
@@ -161,6 +161,14 @@ def _write_fp32(
     return config
 
 
+def _clear(folder: Path) -> None:
+    """Take away an export that is about to be replaced, its configuration first."""
+    (folder / CONFIG).unlink(missing_ok=True)
+    for pattern in ("image-*.onnx", "image-*.onnx.data", "text.onnx", "text.onnx.data"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
 def _write_image(model: DinoTxt, size: int, path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(2, model.backbone.config.in_channels, size, size, generator=generator)
@@ -191,7 +199,7 @@ def _write_text(model: DinoTxt, tokenizer: Tokenizer, path: Path) -> None:
 
 def _write_int8(config: ExportConfig, source: Path, folder: Path, report: _Steps) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).unlink(missing_ok=True)
+    _clear(folder)
     images = {}
     for size, record in config.images.items():
         quantize(source / record.file, folder / record.file)

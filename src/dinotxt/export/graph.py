@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def write_onnx(
         module: In eval mode; it takes the inputs by position.
         inputs: One example of each input, by name.
         outputs: The names of the outputs.
-        path: The file.
+        path: The file; weights beyond 2 GB go into ``FILE.data`` beside it.
         dynamic: The axes of each input that may have any length.
 
     Raises:
@@ -49,11 +50,14 @@ def write_onnx(
         expected = module(*examples)
         program = _trace(module, examples, list(inputs), list(outputs), dynamic)
     tensors = (expected,) if isinstance(expected, Tensor) else expected
-    size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
-    with atomic_path(path) as temporary:
-        program.save(temporary, external_data=size > _MAX_BYTES)
-        arrays = {name: value.numpy() for name, value in inputs.items()}
-        _check(temporary, arrays, [value.numpy() for value in tensors], path.name)
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+    with TemporaryDirectory(dir=path.parent, prefix=".") as staging:
+        staged = Path(staging) / path.name
+        program.save(staged, external_data=_num_bytes(program) > _MAX_BYTES)
+        _check(staged, arrays, [value.numpy() for value in tensors], path.name)
+        for file in sorted(staged.parent.iterdir(), reverse=True):
+            with atomic_path(path.with_name(file.name)) as temporary:
+                file.replace(temporary)
 
 
 def quantize(source: Path, path: Path) -> None:
@@ -103,6 +107,13 @@ def _trace(
         reason = str(error).strip().splitlines()[0]
         message = f"This model cannot be traced for ONNX ({reason}): use it with torch."
         raise CheckpointError(message) from error
+
+
+def _num_bytes(program: Any) -> int:
+    weights = program.model.graph.initializers.values()
+    return sum(
+        int(weight.const_value.nbytes) for weight in weights if weight.const_value is not None
+    )
 
 
 def _check(

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.checkpoints.description import describe
@@ -16,7 +17,7 @@ from dinotxt.inference.segmenter import Segmenter, SlidingWindow
 TEXTS = ["a dog", "a photo of two red boats on a lake", "x", "word " * 200]
 
 
-def pixels(size: int, count: int = 3) -> np.ndarray:
+def pixels(size: int, count: int = 3) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal((count, 3, size, size), dtype=np.float32)
 
 
