@@ -59,12 +59,7 @@ def embed_pictures(config: CurationConfig, engine: Engine) -> StageReport:
     if len({result["model"] for result in results}) > 1:
         message = f"The weights of {config.image.model} changed: delete {folder.path}."
         raise ConfigError(message)
-    starts = np.cumsum([0, *(result["rows"] for result in results)])
-    names = tuple(table.stem for table in tables)
-    point = partial(_point_to_rows, folder=folder.path, names=names, starts=starts)
-    counted = list(engine.map(point, list(enumerate(tables))))
-    reasons = add_reasons(one for _, one in counted)
-    pictures = sum(number for number, _ in counted)
+    pictures, reasons = _point_all(folder.path, tables, results, engine)
     if pictures == sum(reasons.values()):
         raise DataError(f"No picture of {config.input} could be embedded: {reasons}.")
     forget_copies(folder.path)  # before the report, so that a killed run leaves none behind
@@ -77,7 +72,7 @@ def embed_pictures(config: CurationConfig, engine: Engine) -> StageReport:
             files=folder.relative(folder.path / f"{table.stem}.npy" for table in tables),
             skipped=tuple(Skip(*one) for result in results for one in result["skipped"]),
             details={
-                "rows": int(starts[-1]),
+                "rows": sum(result["rows"] for result in results),
                 "width": max(result["width"] for result in results),
                 "model": results[0]["model"],
             },
@@ -176,6 +171,17 @@ def _reason(vector: NDArray[np.float16]) -> int:
     if not np.isfinite(vector).all():
         return -2
     return 0 if vector.any() else -3
+
+
+def _point_all(
+    folder: Path, tables: Sequence[Path], results: Sequence[dict[str, Any]], engine: Engine
+) -> tuple[int, dict[str, int]]:
+    """Write the rows of all pairs; return the pictures, and those without a row by reason."""
+    starts = np.cumsum([0, *(result["rows"] for result in results)])
+    names = tuple(table.stem for table in tables)
+    point = partial(_point_to_rows, folder=folder, names=names, starts=starts)
+    counted = list(engine.map(point, list(enumerate(tables))))
+    return sum(number for number, _ in counted), add_reasons(one for _, one in counted)
 
 
 def _point_to_rows(
