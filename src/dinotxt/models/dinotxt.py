@@ -122,7 +122,8 @@ class DinoTxt(nn.Module):
         """Give the halves of pooled features [B, E] their lengths, where they have weights."""
         if self.half_weights is None:
             return features
-        halves = features.split([self.vision_head.cls_dim, self.vision_head.dim], dim=-1)
+        sizes = [self.vision_head.cls_dim, self.vision_head.dim]
+        halves = torch.split(features, sizes, dim=-1)
         weighed = zip(halves, self.half_weights, strict=True)
         return torch.cat([F.normalize(half, dim=-1) * weight for half, weight in weighed], dim=-1)
 
@@ -168,7 +169,7 @@ class DinoTxt(nn.Module):
             first = head.values(given).patch_map()
         else:
             first = self._backbone_values(images)
-        return torch.cat([first, tokens.patch_map()], dim=-1)
+        return self.weigh_halves(torch.cat([first, tokens.patch_map()], dim=-1))
 
     def dense_text(
         self, text_features: Tensor, embedding: Embedding = "patch", value_text: TextHalf = "cls"
@@ -206,6 +207,9 @@ class DinoTxt(nn.Module):
         if embedding in {"cls_patch", "value_patch"} and not config.pooling.startswith("cls_"):
             message = f"embedding {embedding} needs a text feature of two halves, which pooling"
             raise ConfigError(f"{message} {config.pooling} has not: use patch or value.")
+        if embedding in {"value", "value_patch"} and config.raw_cls is not None:
+            message = f"embedding {embedding} needs values beside an aligned cls token, and this"
+            raise ConfigError(f"{message} model's cls half is raw: use patch or cls_patch.")
         has_values = config.num_blocks > 0 or self.backbone.has_values
         if embedding in {"value", "value_patch"} and not has_values:
             message = f"embedding {embedding} needs a last attention, which this model has not"

@@ -50,7 +50,8 @@ class Objective(nn.Module):
         if self.cls_dim is None:
             return self._loss(image_features, text_features, log_scale, owners)
         sizes = [self.cls_dim, image_features.shape[1] - self.cls_dim]
-        halves = zip(image_features.split(sizes, 1), text_features.split(sizes, 1), strict=True)
+        images, texts = (torch.split(x, sizes, dim=1) for x in (image_features, text_features))
+        halves = zip(images, texts, strict=True)
         first, second = (self._loss(image, text, log_scale, owners) for image, text in halves)
         return first + second
 

@@ -251,3 +251,6 @@ def test_a_raw_cls_half_may_be_wider_than_the_patches(model_config: ModelConfig)
     torch.testing.assert_close(
         model.dense_text(features), model.encode_patches(images).mean(dim=(1, 2))
     )
+    assert model.encode_patches(images, "cls_patch").shape[-1] == model.embed_dim
+    with pytest.raises(ConfigError, match="cls half is raw"):
+        model.encode_patches(images, "value_patch")
