@@ -68,8 +68,8 @@ def build_pool(source: str, folder: Path, size: int, shards: int = 4) -> None:
         with atomic_path(folder / f"{shard:05d}.tar") as path, tarfile.open(path, "w") as tar:
             for number in range(shard, size, shards):
                 add(tar, f"{number:06d}.jpg", crop(pairs[drawn[number]], generator))
-                content = json.dumps({"captions": [captions[number]]}).encode()
-                add(tar, f"{number:06d}.json", content)
+                record = json.dumps({"captions": [captions[number]]}).encode()
+                add(tar, f"{number:06d}.json", record)
     names = (*SUBJECTS, "other")
     copies = Counter(drawn.tolist())
     content = {
@@ -257,7 +257,7 @@ def main() -> None:
         dinotxt("cache", "--config", "lite-small", "--data", data, "--out", out / name)
     wanted = [(mode, seed) for seed in range(arguments.seeds) for mode in MODES]
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        results = list(pool.map(lambda one: run(out, *one, arguments), wanted))
+        results = list(pool.map(lambda one: run(out, one[0], one[1], arguments), wanted))
     write_json(out / "results.json", results)
     (out / "results.md").write_text(tables(results))
     plot(results, out / "results.png")

@@ -157,4 +157,4 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _read_report(report: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
-    return read_json(report) if isinstance(report, str | Path) else report  # type: ignore[no-any-return]
+    return read_json(report) if isinstance(report, str | Path) else report

@@ -48,7 +48,7 @@ def export(
         precisions: list[Precision] = ["fp32", "int8"] if int8 else ["fp32"]
         with current.progress("files") as report:
             done = write(model, out, sizes=size or (), precisions=precisions, progress=report)
-        files = [
+        files: list[dict[str, Any]] = [
             {"precision": precision, "file": str(path), "bytes": path.stat().st_size}
             for precision, folder in done.folders.items()
             for path in sorted(folder.glob("*.onnx*"))

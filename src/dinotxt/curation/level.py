@@ -103,7 +103,7 @@ def num_cells(k: int, width: int) -> int:
     There are enough of them that a cell gets half of what a task may hold, so that cells with
     twice the points of the others need not be cut short.
     """
-    return max(round(k**0.5), -(-2 * k // most_centroids(width)))
+    return max(round(float(k) ** 0.5), -(-2 * k // most_centroids(width)))
 
 
 def direct_level(plan: LevelPlan, engine: Engine) -> None:

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def _images(
         name = "encode_image" if output == "image" else "encode_patches"
         ours_call, peer_call = getattr(ours, name), getattr(peer, name)
         likeness = cosines(ours_call(pixels), peer_call(pixels))
-        rates = _rates(lambda a=ours_call: a(pixels), lambda b=peer_call: b(pixels), runs)
+        rates = _rates(partial(ours_call, pixels), partial(peer_call, pixels), runs)
         rows.append(_row(file, output, likeness, rates, len(pixels)))
     return rows
 

@@ -122,8 +122,8 @@ class DinoTxt(nn.Module):
         """Give the halves of pooled features [B, E] their lengths, where they have weights."""
         if self.half_weights is None:
             return features
-        sizes = [self.vision_head.cls_dim, self.vision_head.dim]
-        halves = torch.split(features, sizes, dim=-1)
+        width = self.vision_head.cls_dim
+        halves = features[:, :width], features[:, width:]
         weighed = zip(halves, self.half_weights, strict=True)
         return torch.cat([F.normalize(half, dim=-1) * weight for half, weight in weighed], dim=-1)
 

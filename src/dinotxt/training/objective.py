@@ -49,10 +49,10 @@ class Objective(nn.Module):
         """
         if self.cls_dim is None:
             return self._loss(image_features, text_features, log_scale, owners)
-        sizes = [self.cls_dim, image_features.shape[1] - self.cls_dim]
-        images, texts = (torch.split(x, sizes, dim=1) for x in (image_features, text_features))
-        halves = zip(images, texts, strict=True)
-        first, second = (self._loss(image, text, log_scale, owners) for image, text in halves)
+        first, second = (
+            self._loss(image_features[:, half], text_features[:, half], log_scale, owners)
+            for half in (slice(self.cls_dim), slice(self.cls_dim, None))
+        )
         return first + second
 
     def _loss(
