@@ -118,7 +118,7 @@ class GroupConfig(Config):
 
     Attributes:
         prefix: How their names begin, such as ``text_encoder.encoder``.
-        lr_factor: Their share of the learning rate; 0 keeps them as they are.
+        lr_factor: Their share of the learning rate; 0 freezes them for the run.
         weight_decay: Their weight decay; None: that of the others.
     """
 
@@ -184,6 +184,20 @@ class RidgeConfig(Config):
     passes: PositiveInt = 1
 
 
+class ModelStartConfig(Config):
+    """The weights of a saved model of the same architecture.
+
+    Attributes:
+        path: Its folder, such as ``runs/lite/model``.
+    """
+
+    kind: Literal["model"] = "model"
+    path: Path
+
+
+StartConfig = Annotated[RidgeConfig | ModelStartConfig, Field(discriminator="kind")]
+
+
 class CheckpointConfig(Config):
     """What is written of a run.
 
@@ -228,7 +242,7 @@ class TrainConfig(Config):
     data: DataConfig
     optim: AdamWConfig = AdamWConfig()
     loss: LossConfig = ClipLossConfig()
-    start: RidgeConfig | None = None
+    start: StartConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     inference: InferenceDefaults = InferenceDefaults()

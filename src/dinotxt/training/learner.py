@@ -14,7 +14,7 @@ from dinotxt.training.batches import Batch
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
-from dinotxt.training.optim import MovingAverage, Optimizer
+from dinotxt.training.optim import MovingAverage, Optimizer, freeze
 from dinotxt.training.parallel import WholeModel, parallelize
 from dinotxt.training.profile import phase
 from dinotxt.training.shards import local
@@ -44,6 +44,7 @@ class Learner:
     ) -> None:
         if state is not None:
             model.load_trainable(state["model"], source)
+        freeze(model, config.optim)
         self.model = model.to(world.device).train()
         self.world = world
         self.objective = Objective(

@@ -20,10 +20,10 @@ from dinotxt.training.learner import Learner
 from dinotxt.training.ledger import Ledger
 from dinotxt.training.log import Reporter, StepRecord
 from dinotxt.training.quarantine import Quarantine
-from dinotxt.training.ridge import start_from_ridge
 from dinotxt.training.run import Run, Snapshot
 from dinotxt.training.setup import RunBuilder, transform_config
 from dinotxt.training.signals import StopRequest
+from dinotxt.training.start import start
 from dinotxt.training.state import CHECKPOINTS, Checkpoints
 from dinotxt.training.writer import CheckpointWriter
 
@@ -78,7 +78,7 @@ class Loop:
         self.gflops: float = state.get("gflops", 0.0)
         if config.start is not None and not state:
             assert isinstance(self.data.batches, Batches)
-            start_from_ridge(
+            start(
                 model.to(world.device).eval(), self.data.batches, config.start, device=world.device
             )
         self.learner = Learner(

@@ -7,12 +7,34 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
-from dinotxt.training.config import AdamWConfig
+from dinotxt.training.config import AdamWConfig, GroupConfig
 from dinotxt.training.schedule import learning_rate_factor
 from dinotxt.training.shards import cut_like, local, whole
 
 _NORM_FLOOR = 1e-6  # as in PyTorch's own clipping
 _NO_DECAY = ("norm", "ln_", "bn", "bias", "logit_scale")
+
+
+def freeze(model: nn.Module, config: AdamWConfig) -> None:
+    """Stop the gradients of parameters whose group has a learning-rate factor of 0.
+
+    Raises:
+        ConfigError: If such a group fits no parameter, or nothing is left to train.
+    """
+    unused = {group.prefix for group in config.groups if group.lr_factor == 0}
+    for name, parameter in model.named_parameters():
+        own = _own_group(name, config)
+        if own is not None and own.lr_factor == 0:
+            unused.discard(own.prefix)
+            parameter.requires_grad_(False)
+    if unused:
+        raise ConfigError(f"optim.groups: no parameter begins with {sorted(unused)}.")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("optim.groups freeze everything: give some lr_factor above 0.")
+
+
+def _own_group(name: str, config: AdamWConfig) -> GroupConfig | None:
+    return next((group for group in config.groups if name.startswith(group.prefix)), None)
 
 
 def parameter_groups(
@@ -34,11 +56,11 @@ def parameter_groups(
         ConfigError: If a prefix of ``config.groups`` fits no trained parameter.
     """
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    unused = {group.prefix for group in config.groups}
+    unused = {group.prefix for group in config.groups if group.lr_factor}
     for name, parameter in named_parameters:
         if not parameter.requires_grad:
             continue
-        own = next((group for group in config.groups if name.startswith(group.prefix)), None)
+        own = _own_group(name, config)
         decay, factor = config.weight_decay, 1.0
         if own is not None:
             unused.discard(own.prefix)

@@ -48,11 +48,11 @@ def test_a_group_that_fits_no_parameter_is_refused() -> None:
 
 def test_the_text_encoder_may_learn_at_its_own_rate() -> None:
     text = GroupConfig(prefix="text_encoder.", lr_factor=0.1, weight_decay=0.5)
-    groups = grouped(AdamWConfig(groups=(text, GroupConfig(prefix="logit_scale", lr_factor=0))))
+    groups = grouped(AdamWConfig(groups=(text, GroupConfig(prefix="logit_scale", lr_factor=0.2))))
     assert groups["text_encoder.fc.weight"] == (0.5, 0.1)
     assert groups["text_encoder.fc.bias"] == (0.0, 0.1)
     assert groups["head.weight"] == (0.1, 1.0)
-    assert groups["logit_scale"] == (0.0, 0.0)
+    assert groups["logit_scale"] == (0.0, 0.2)
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = Optimizer(
         [("text_encoder.w", parameter)],

@@ -1,0 +1,32 @@
+"""What the trained parameters of a new run start from."""
+
+import torch
+
+from dinotxt.checkpoints.format import load_model
+from dinotxt.errors import ConfigError
+from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.training.batches import Batches
+from dinotxt.training.config import ModelStartConfig, RidgeConfig
+from dinotxt.training.ridge import start_from_ridge
+
+
+def start(
+    model: DinoTxt,
+    batches: Batches,
+    config: RidgeConfig | ModelStartConfig,
+    *,
+    device: torch.device,
+) -> None:
+    """Set the trained parameters of a model in eval mode on ``device``.
+
+    Raises:
+        ConfigError: If the model does not suit the start.
+        CheckpointError: If a saved model cannot be loaded, or is of another architecture.
+    """
+    if isinstance(config, RidgeConfig):
+        start_from_ridge(model, batches, config, device=device)
+        return
+    if not config.path.is_dir():
+        raise ConfigError(f"start.path: there is no model folder {config.path}: train it first.")
+    saved = load_model(config.path).model
+    model.load_trainable(saved.trainable_state_dict(), config.path)
