@@ -8,7 +8,7 @@ RUN := PYTHONPATH=$(CURDIR)/src $(BIN)
 OUT ?= demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check lint format types contracts
+.PHONY: help setup demo test test-all check docs lint format types contracts
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test-all: setup  ## Run every test, the slow ones too.
 	$(RUN)/python -m pytest -q -m "not network and not gpu"
 
 check: lint types contracts  ## Lint, format, types and import contracts.
+
+docs: setup  ## Build the documentation in site/, strictly.
+	$(BIN)/mkdocs build --strict --quiet
 
 lint: setup
 	$(BIN)/ruff check .
