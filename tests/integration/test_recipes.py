@@ -15,7 +15,7 @@ from tokenizers import models, pre_tokenizers
 from dinotxt.config import differences
 from dinotxt.models.config import PretrainedTextConfig
 from dinotxt.text.tokenizer import Tokenizer
-from dinotxt.training.config import TrainConfig, recipe_names, recipe_path
+from dinotxt.training.config import ModelStartConfig, TrainConfig, recipe_names, recipe_path
 from dinotxt.training.trainer import Trainer
 
 transformers = pytest.importorskip("transformers")
@@ -80,6 +80,9 @@ def tiny(name: str, folder: Path, output: Path) -> TrainConfig:
         changes.append("model.text_encoder.width=32")
     if recipe.start is not None:
         changes.append("model.vision_head.dim=32")  # the width of the text encoder
+    if isinstance(recipe.start, ModelStartConfig):
+        first = Trainer(tiny("lite", folder, output.parent / "first"), device="cpu").fit()
+        changes.append(f"start={{kind: model, path: {first.path / 'model'}}}")
     return TrainConfig.from_yaml(name, *changes)
 
 
