@@ -37,6 +37,11 @@ _RUN = {
     "guides/search.md": {"index", "search"},
     "guides/segmentation.md": {"segment"},
 }
+_LEAVES = {
+    "guides/search.md": ("dogs.html", "album.index/manifest.json", "album.index/thumbnails"),
+    "guides/segmentation.md": ("out/street_overlay.png", "out/street_labels.png", "overlay.png"),
+    "quickstart.md": ("labels.json", "overlays/street_overlay.png", "overlay.png"),
+}
 _SLOW = ("--seconds", "--crops 100", "--protocol", "ade20k", "coco", "laion", "val/", "val.tar")
 
 
@@ -222,6 +227,8 @@ _RUNNABLE = {block.page for block in _BLOCKS if block.kind == "python"} | _RUN.k
 @pytest.mark.parametrize("page", sorted(_RUNNABLE))
 def test_a_page_runs_from_top_to_bottom(page: str) -> None:
     assert _run_page(page) > 0
+    for name in _LEAVES.get(page, ()):
+        assert Path(name).exists(), name
 
 
 @pytest.mark.slow
