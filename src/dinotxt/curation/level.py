@@ -5,6 +5,7 @@ space. A level of more than 8,192 clusters, or of more than 64 MiB of sums, goes
 """
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def num_cells(k: int, width: int) -> int:
     There are enough of them that a cell gets half of what a task may hold, so that cells with
     twice the points of the others need not be cut short.
     """
-    return max(round(float(k) ** 0.5), -(-2 * k // most_centroids(width)))
+    return max(round(math.sqrt(k)), -(-2 * k // most_centroids(width)))
 
 
 def direct_level(plan: LevelPlan, engine: Engine) -> None:
