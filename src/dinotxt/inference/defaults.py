@@ -33,6 +33,7 @@ class InferenceDefaults:
         crop_size: Side of the squares that crops become in the mode ``highres``.
         crop_areas: Shares of the picture's area that crops have, ascending.
         crop_shares: Weights of these areas in the number of crops.
+        crop_clusters: Groups of k-means in the mode ``highres``; None: no k-means.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
@@ -49,6 +50,7 @@ class InferenceDefaults:
     crop_size: int = 224
     crop_areas: tuple[float, ...] = (0.01, 0.1, 1.0)
     crop_shares: tuple[float, ...] = (0.775, 0.2, 0.025)
+    crop_clusters: int | None = 32
 
     def find_templates(self, source: str | Path | Sequence[str] | None) -> tuple[str, ...]:
         """Return prompt templates: as ``prompt.templates``; None takes the model's own.

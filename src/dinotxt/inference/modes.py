@@ -52,4 +52,5 @@ def _high_res(crops: int | None, size: int | None, defaults: InferenceDefaults) 
         crop_size=size or defaults.crop_size,
         areas=defaults.crop_areas,
         shares=defaults.crop_shares,
+        num_clusters=defaults.crop_clusters,
     )

@@ -23,8 +23,10 @@ def test_a_size_makes_windows_of_the_published_protocol() -> None:
 def test_crops_are_the_budget_of_highres_alone() -> None:
     assert find_mode("highres", _MODEL) == HighRes()
     assert find_mode("highres", _MODEL, size=448, crops=50) == HighRes(crops=50, crop_size=448)
-    own = InferenceDefaults(crop_size=320, crop_areas=(0.25, 1.0), crop_shares=(0.9, 0.1))
-    expected = HighRes(crops=50, crop_size=320, areas=(0.25, 1.0), shares=(0.9, 0.1))
+    mix = {"crop_areas": (0.25, 1.0), "crop_shares": (0.9, 0.1), "crop_clusters": None}
+    own = InferenceDefaults(crop_size=320, **mix)  # type: ignore[arg-type]
+    areas, shares = (0.25, 1.0), (0.9, 0.1)
+    expected = HighRes(crops=50, crop_size=320, areas=areas, shares=shares, num_clusters=None)
     assert find_mode("highres", own, crops=50) == expected
     with pytest.raises(ConfigError, match="highres"):
         find_mode("window", _MODEL, crops=50)
