@@ -30,7 +30,7 @@ class InferenceDefaults:
             picture, the window's side for windows.
         window: Side of a window.
         stride: Distance between windows.
-        crop_size: Side of the squares that crops become in the mode ``highres``.
+        crop_size: Side of the squares that crops become in the mode ``highres`` with a budget.
         crop_areas: Shares of the picture's area that crops have, ascending.
         crop_shares: Weights of these areas in the number of crops.
         crop_clusters: Groups of k-means in the mode ``highres``; None: no k-means.

@@ -25,7 +25,8 @@ def find_mode(
         size: Short side of a whole picture, or side of a window on a picture whose short side is
             as long (protocol of TCL), or of the squares that crops become.
         stride: Distance between windows; None: the model's, or half of ``size``.
-        crops: The budget of ``highres``.
+        crops: The budget of ``highres``, which is spent on the model's own mix of crops; None: the
+            paper's 800 of 1%, 10% and 100%.
 
     Raises:
         ConfigError: If there is no such mode, or the settings contradict it.
@@ -47,8 +48,11 @@ def find_mode(
 
 
 def _high_res(crops: int | None, size: int | None, defaults: InferenceDefaults) -> HighRes:
+    """Return the paper's crops, or the model's own mix of as many as are asked for."""
+    if crops is None:
+        return HighRes(crop_size=size or HighRes().crop_size)
     return HighRes(
-        crops=HighRes().crops if crops is None else crops,
+        crops=crops,
         crop_size=size or defaults.crop_size,
         areas=defaults.crop_areas,
         shares=defaults.crop_shares,

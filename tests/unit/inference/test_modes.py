@@ -28,6 +28,7 @@ def test_crops_are_the_budget_of_highres_alone() -> None:
     areas, shares = (0.25, 1.0), (0.9, 0.1)
     expected = HighRes(crops=50, crop_size=320, areas=areas, shares=shares, num_clusters=None)
     assert find_mode("highres", own, crops=50) == expected
+    assert find_mode("highres", own) == HighRes()
     with pytest.raises(ConfigError, match="highres"):
         find_mode("window", _MODEL, crops=50)
 
