@@ -6,6 +6,7 @@ they overlap, bilinear enlargement of the mean to the picture, argmax) are the s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,10 @@ from PIL import Image
 from dinotxt.data.transform import Picture, picture_size
 from dinotxt.errors import ConfigError
 from dinotxt.inference.bilinear import Axis
-from dinotxt.inference.dense import Mode, ScoreMap, Upsample, WindowScores, check_finite
-from dinotxt.inference.encoder import Encoder, Features, Progress, unit
-from dinotxt.inference.geometry import Window, scaled_size, to_multiple, windows
-from dinotxt.text import prompt
+from dinotxt.inference.dense import Mode, ScoreMap, Upsample, WindowScores
+from dinotxt.inference.encoder import Encoder, Features, Progress
+from dinotxt.inference.geometry import Window, scaled_size, windows
+from dinotxt.inference.window import encode_windows
 
 Protocol = Literal["tcl", "dinov3"]
 TEMPLATES: Mapping[Protocol, str] = {"tcl": "tcl-9", "dinov3": "openai-80"}
@@ -115,14 +116,11 @@ class PlainMeanEncoder(Encoder):
         progress: Progress | None = None,
     ) -> Features:
         """Return one feature a label, ``[C, E]`` of length 1: the mean over its prompts."""
-        chosen = self.defaults.templates if templates is None else templates
-        groups = prompt.expand(labels, prompt.templates(chosen))
-        rows = self.encode_text([text for group in groups for text in group], normalize=False)
-        ends = np.cumsum([len(group) for group in groups])
-        means = np.add.reduceat(rows, np.concatenate([[0], ends[:-1]]), axis=0)
+        patterns = self.defaults.find_templates(templates)
+        means = self.average_prompts(labels, patterns, normalize=False)
         if progress is not None:
             progress(len(labels), len(labels))
-        return unit(means)
+        return means
 
 
 def protocol_mode(protocol: Protocol, mode: Any) -> Mode:
@@ -185,23 +183,14 @@ def _encode(
     encoder: Encoder, picture: Picture, places: Sequence[Window], batch_size: int
 ) -> Features:
     """Return the patches of each window, ``[W, gh, gw, Dp]``."""
-    patch = encoder.towers.patch_size
-    height, width = (to_multiple(side, patch) for side in (places[0].height, places[0].width))
-    parts = []
-    for start in range(0, len(places), batch_size):
-        pixels = [
-            encoder.transform.normalize(_cut(picture, place, width, height))
-            for place in places[start : start + batch_size]
-        ]
-        parts.append(check_finite(encoder.towers.encode_patches(np.stack(pixels))))
-    return np.concatenate(parts)
+    return encode_windows(encoder, places, partial(_cut, picture), batch_size)
 
 
-def _cut(picture: Picture, place: Window, width: int, height: int) -> Picture:
+def _cut(picture: Picture, place: Window, size: tuple[int, int]) -> Picture:
     """Cut out a window and stretch it, bicubically where that is needed."""
     right, bottom = place.left + place.width, place.top + place.height
     if isinstance(picture, Image.Image):
         part: Picture = picture.crop((place.left, place.top, right, bottom))
     else:
         part = picture[:, place.top : bottom, place.left : right]
-    return part if picture_size(part) == (width, height) else _bicubic(part, width, height)
+    return part if picture_size(part) == size else _bicubic(part, *size)

@@ -4,7 +4,7 @@ A map is never held as a whole at the picture's size: for a 30-megapixel picture
 it would not fit. Whoever reads it asks for rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -172,6 +172,16 @@ def label_rows(
         np.copyto(labels, np.uint16(label), where=better)
         np.copyto(best, value, where=better)
     return labels, best
+
+
+def label_tiles(
+    scores: ScoreMap, num_labels: int, height: int, width: int
+) -> Iterator[tuple[slice, NDArray[np.uint16], Features]]:
+    """Yield the rows of the picture piece by piece, with their ``label_rows``."""
+    step = tile_rows(scores, height, width)
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        yield slice(start, stop), *label_rows(scores, num_labels, height, width, start, stop)
 
 
 def tile_rows(scores: ScoreMap, height: int, width: int, budget: int = 1 << 23) -> int:

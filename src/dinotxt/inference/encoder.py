@@ -218,7 +218,7 @@ class Encoder(Publishable):
         step = max(1, _PROMPTS_AT_ONCE // max(len(patterns), 1))
         parts = []
         for start in range(0, len(labels), step):
-            parts.append(self._average(labels[start : start + step], patterns))
+            parts.append(self.average_prompts(labels[start : start + step], patterns))
             if progress is not None:
                 progress(min(start + step, len(labels)), len(labels))
         features = np.concatenate(parts)
@@ -238,9 +238,19 @@ class Encoder(Publishable):
         """Return what patch features compare with, ``[N, Dp]`` of length 1, from ``[N, E]``."""
         return unit(self.towers.dense_text(text_features))
 
-    def _average(self, labels: Sequence[str], patterns: Sequence[str]) -> Features:
+    def average_prompts(
+        self, labels: Sequence[str], patterns: Sequence[str], *, normalize: bool = True
+    ) -> Features:
+        """Return the mean over the prompts of each label, ``[C, E]`` of length 1.
+
+        Args:
+            labels: Texts; ``a | b`` are synonyms.
+            patterns: Templates.
+            normalize: Whether each prompt's feature has length 1 before they are averaged.
+        """
         groups = prompt.expand(labels, patterns)
-        features = self.encode_text([text for group in groups for text in group])
+        texts = [text for group in groups for text in group]
+        features = self.encode_text(texts, normalize=normalize)
         ends = np.cumsum([len(group) for group in groups])
         starts = np.concatenate([[0], ends[:-1]])
         return unit(np.add.reduceat(features, starts, axis=0))

@@ -14,7 +14,7 @@ from dinotxt.data.prefetch import prefetch
 from dinotxt.data.transform import Picture, Transform, picture_size
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip
-from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_rows, tile_rows
+from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_tiles, tile_rows
 from dinotxt.inference.encoder import Encoder, Features, check_labels
 from dinotxt.inference.highres import HighRes, SegmentScores
 from dinotxt.inference.pamr import Pamr
@@ -146,13 +146,10 @@ class Segmenter:
         self, scores: ScoreMap, height: int, width: int
     ) -> NDArray[np.uint8] | NDArray[np.uint16]:
         label_map: NDArray[Any] = np.empty((height, width), dtype=self._dtype)
-        step = tile_rows(scores, height, width)
-        for start in range(0, height, step):
-            stop = min(start + step, height)
-            labels, best = label_rows(scores, len(self.labels), height, width, start, stop)
+        for rows, labels, best in label_tiles(scores, len(self.labels), height, width):
             if self._background is not None:
                 labels[best < self._background] = np.iinfo(self._dtype).max
-            label_map[start:stop] = labels
+            label_map[rows] = labels
         return label_map
 
     def _soft_scores(self, scores: ScoreMap) -> Features:

@@ -1,5 +1,6 @@
 """The modes of the segmenter: a picture as a whole, and in sliding windows."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,18 +87,40 @@ class SlidingWindow:
         width, height = scaled_size(picture, self.short_side or self.size)
         resized = encoder.transform.resize(picture, (width, height))
         places = windows(width, height, self.size, self.stride)
-        first = places[0]
-        across, down = window_input(encoder.towers, first.width, first.height)
-        parts = []
-        for start in range(0, len(places), batch_size):
-            pixels = [
-                encoder.transform.normalize(
-                    encoder.transform.resize(resized, (across, down), _box(place))
-                )
-                for place in places[start : start + batch_size]
-            ]
-            parts.append(check_finite(encoder.towers.encode_patches(np.stack(pixels))))
-        return WindowScores((height, width), places, np.concatenate(parts), text, upsample)
+
+        def cut(place: Window, size: tuple[int, int]) -> Picture:
+            return encoder.transform.resize(resized, size, _box(place))
+
+        features = encode_windows(encoder, places, cut, batch_size)
+        return WindowScores((height, width), places, features, text, upsample)
+
+
+def encode_windows(
+    encoder: Encoder,
+    places: Sequence[Window],
+    cut: Callable[[Window, tuple[int, int]], Picture],
+    batch_size: int,
+) -> Features:
+    """Return the patches of each window, ``[W, gh, gw, Dp]``.
+
+    Args:
+        encoder: The model.
+        places: The windows, all of one size.
+        cut: Gives a window at the (width, height) that the model takes.
+        batch_size: Windows a forward pass.
+
+    Raises:
+        DataError: If the features are not finite.
+    """
+    size = window_input(encoder.towers, places[0].width, places[0].height)
+    parts = []
+    for start in range(0, len(places), batch_size):
+        pixels = [
+            encoder.transform.normalize(cut(place, size))
+            for place in places[start : start + batch_size]
+        ]
+        parts.append(check_finite(encoder.towers.encode_patches(np.stack(pixels))))
+    return np.concatenate(parts)
 
 
 def _box(place: Window) -> tuple[float, float, float, float]:

@@ -175,6 +175,19 @@ class ModelConfig:
     half_weights: tuple[float, float] | None = None
 
 
+def cls_width(config: VisionHeadConfig, dim: int, in_dim: int) -> int:
+    """Return the width of the first half of the image feature; 0: it has no halves.
+
+    Args:
+        config: The vision head.
+        dim: Width of its patches.
+        in_dim: Width of the backbone's tokens.
+    """
+    if not config.pooling.startswith("cls_"):
+        return 0
+    return dim if config.raw_cls is None else in_dim
+
+
 PRESETS: dict[str, TransformerTextConfig] = {
     "tiny": TransformerTextConfig(width=256, layers=4, heads=4),
     "small": TransformerTextConfig(width=384, layers=6, heads=6),

@@ -58,7 +58,7 @@ class DinoTxt(nn.Module):
         half_weights: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
-        if half_weights and not vision_head.config.pooling.startswith("cls_"):
+        if half_weights and not vision_head.cls_dim:
             raise ConfigError("model.half_weights needs vision_head.pooling cls_avg or cls_max.")
         self.half_weights = half_weights
         self.backbone = backbone
@@ -88,9 +88,8 @@ class DinoTxt(nn.Module):
             if isinstance(config.text_encoder, TransformerTextConfig):
                 text_encoder = TextEncoder(config.text_encoder, vision_head.embed_dim)
         if isinstance(config.text_encoder, PretrainedTextConfig):
-            cls_dim = vision_head.embed_dim - vision_head.dim
             text_encoder = PretrainedTextEncoder(
-                config.text_encoder, vision_head.embed_dim, cls_dim=cls_dim
+                config.text_encoder, vision_head.embed_dim, cls_dim=vision_head.cls_dim
             )
         return cls(
             backbone,
@@ -189,13 +188,13 @@ class DinoTxt(nn.Module):
             ConfigError: If the model has no such embedding.
         """
         self.check_embedding(embedding)
-        config, dim = self.vision_head.config, self.vision_head.cls_dim
-        if config.cls_projection is not None:
+        width = self.vision_head.cls_dim
+        if self.vision_head.config.cls_projection is not None:
             raise ConfigError("A model with `cls_projection` cannot compare patches with text.")
-        if embedding in {"cls_patch", "value_patch"} or not config.pooling.startswith("cls_"):
+        if embedding in {"cls_patch", "value_patch"} or not width:
             return text_features
         is_first = embedding == "value" and value_text == "cls"
-        return text_features[:, :dim] if is_first else text_features[:, dim:]
+        return text_features[:, :width] if is_first else text_features[:, width:]
 
     def check_embedding(self, embedding: Embedding) -> None:
         """Pass if patches can have this embedding.
@@ -204,7 +203,7 @@ class DinoTxt(nn.Module):
             ConfigError: If they cannot; the message says why.
         """
         config = self.vision_head.config
-        if embedding in {"cls_patch", "value_patch"} and not config.pooling.startswith("cls_"):
+        if embedding in {"cls_patch", "value_patch"} and not self.vision_head.cls_dim:
             message = f"embedding {embedding} needs a text feature of two halves, which pooling"
             raise ConfigError(f"{message} {config.pooling} has not: use patch or value.")
         if embedding in {"value", "value_patch"} and config.raw_cls is not None:

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.models.config import Embedding, TextHalf
+from dinotxt.models.config import Embedding
 from dinotxt.models.huggingface import load_auto_model
+from dinotxt.models.whole_feature import WholeFeature
 
 
-class GroupVit(nn.Module):
+class GroupVit(WholeFeature):
     """A GroupViT model of transformers.
 
     A patch's feature is the mean of its groups' features (each of length 1, in the space of the
@@ -71,19 +72,6 @@ class GroupVit(nn.Module):
         height, width = images.shape[-2:]
         grid = (height // self.patch_size, width // self.patch_size)
         return torch.unflatten(patches, 1, grid)
-
-    def dense_text(
-        self, text_features: Tensor, embedding: Embedding = "patch", value_text: TextHalf = "cls"
-    ) -> Tensor:
-        """Return what patches are compared with: the whole text features [N, E]."""
-        del value_text
-        self.check_embedding(embedding)
-        return text_features
-
-    def patch_dim(self, embedding: Embedding = "patch") -> int:
-        """Return the width of patch features, E."""
-        self.check_embedding(embedding)
-        return self.embed_dim
 
     def check_embedding(self, embedding: Embedding) -> None:
         """Pass if patches can have this embedding.

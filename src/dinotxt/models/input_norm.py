@@ -52,9 +52,11 @@ class RawCls(nn.Module):
 
     def forward(self, cls: Tensor) -> Tensor:
         """Return the feature [..., D] of cls tokens."""
-        kept_mean = (1 - self.config.center) * self.norm.mean / self.norm.std
-        normed: Tensor = self.norm(self.raised(cls))
-        return normed + kept_mean
+        return self.scaled(self.raised(cls))
+
+    def scaled(self, raised: Tensor) -> Tensor:
+        """Return the feature [..., D] of cls tokens that were raised."""
+        return (raised - self.config.center * self.norm.mean) / self.norm.std
 
 
 def drop_channels(tokens: Tensor, rate: float) -> Tensor:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
-from dinotxt.models.config import Embedding, TextHalf
+from dinotxt.models.config import Embedding
 from dinotxt.models.openclip_vision import NativeTower, ResNetTower, TimmTower
+from dinotxt.models.whole_feature import WholeFeature
 
 
-class OpenClip(nn.Module):
+class OpenClip(WholeFeature):
     """An open_clip model: CLIP, MetaCLIP, DFN, EVA-02, SigLIP, CoCa and the others.
 
     Args:
@@ -61,19 +62,6 @@ class OpenClip(nn.Module):
         """
         self.check_embedding(embedding)
         return self._vision.encode_patches(images)
-
-    def dense_text(
-        self, text_features: Tensor, embedding: Embedding = "patch", value_text: TextHalf = "cls"
-    ) -> Tensor:
-        """Return what patches are compared with: the whole text features [N, E]."""
-        del value_text
-        self.check_embedding(embedding)
-        return text_features
-
-    def patch_dim(self, embedding: Embedding = "patch") -> int:
-        """Return the width of patch features, E."""
-        self.check_embedding(embedding)
-        return self.embed_dim
 
     def check_embedding(self, embedding: Embedding) -> None:
         """Pass if patches can have this embedding.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.blocks import VisionBlock
-from dinotxt.models.config import VisionHeadConfig
+from dinotxt.models.config import VisionHeadConfig, cls_width
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.input_norm import RawCls, Standardize, drop_channels
 from dinotxt.models.tokens import Tokens
@@ -38,6 +38,7 @@ class VisionHead(nn.Module):
         num_heads = config.num_heads or max(dim // _HEAD_WIDTH, 1)
         _check(config, dim, num_heads)
         self.dim = dim
+        self._in_dim = in_dim
         self.input_norm = _input_norm(config.input_norm, in_dim)
         self.input_projection = None if config.dim is None else nn.Linear(in_dim, dim)
         has_own = config.dim is not None and config.cls_weights == "own"
@@ -52,16 +53,17 @@ class VisionHead(nn.Module):
         if config.cls_projection is not None:
             self.cls_projection = nn.Linear(dim, config.cls_projection)
         self.raw_cls = None if config.raw_cls is None else RawCls(config.raw_cls, in_dim)
-        self.cls_dim = dim if config.raw_cls is None else in_dim
         self.apply(_init_linear)
+
+    @property
+    def cls_dim(self) -> int:
+        """Width of the first half of the pooled feature; 0: it has no halves."""
+        return cls_width(self.config, self.dim, self._in_dim)
 
     @property
     def embed_dim(self) -> int:
         """Width E of the pooled image feature."""
-        if self.config.cls_projection is not None:
-            return self.config.cls_projection
-        is_joined = self.config.pooling in {"cls_avg", "cls_max"}
-        return self.cls_dim + self.dim if is_joined else self.dim
+        return self.config.cls_projection or self.cls_dim + self.dim
 
     def forward(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tokens:
         """Return the head's tokens; ``draw`` fixes the drop path of a training step."""

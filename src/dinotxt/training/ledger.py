@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dinotxt.models.config import ModelConfig
+from dinotxt.models.config import ModelConfig, cls_width
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.batches import Batch
 from dinotxt.training.config import TrainConfig
@@ -83,8 +83,7 @@ class Ledger:
     def of_run(cls, model: DinoTxt, config: TrainConfig) -> "Ledger":
         """Return the ledger of a run around its model."""
         backbone = backbone_flops(model.backbone, config.data.size)
-        cls_dim = model.embed_dim - model.vision_head.dim
-        text = text_flops(model.text_encoder, model.embed_dim, cls_dim)
+        text = text_flops(model.text_encoder, model.embed_dim, model.vision_head.cls_dim)
         return cls._build(config, backbone, text, model.embed_dim)
 
     @classmethod
@@ -96,7 +95,8 @@ class Ledger:
         """
         backbone = planned_backbone(config.model.backbone, config.data.size)
         embed_dim = embedding_width(config.model, backbone.width)
-        cls_dim = embed_dim - (config.model.vision_head.dim or backbone.width)
+        head = config.model.vision_head
+        cls_dim = cls_width(head, head.dim or backbone.width, backbone.width)
         text = planned_text(config.model.text_encoder, embed_dim, cls_dim)
         return cls._build(config, backbone, text, embed_dim)
 
@@ -173,11 +173,8 @@ class Ledger:
 def embedding_width(config: ModelConfig, backbone_width: int) -> int:
     """Return the width E of the features of a model that is not built."""
     head = config.vision_head
-    if head.cls_projection is not None:
-        return head.cls_projection
     width = head.dim or backbone_width
-    cls_width = width if head.raw_cls is None else backbone_width
-    return cls_width + width if head.pooling.startswith("cls_") else width
+    return head.cls_projection or cls_width(head, width, backbone_width) + width
 
 
 def cached_kind(config: TrainConfig) -> Cached:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -18,15 +18,7 @@ from dinotxt.files import atomic_path, write_json
 Phase = Literal[
     "data wait", "frozen forward", "trained forward", "backward", "loss", "optimiser", "other"
 ]
-PHASES: tuple[Phase, ...] = (
-    "data wait",
-    "frozen forward",
-    "trained forward",
-    "backward",
-    "loss",
-    "optimiser",
-    "other",
-)
+PHASES: tuple[Phase, ...] = get_args(Phase)
 _active: ContextVar["StepProfiler | None"] = ContextVar("profiler", default=None)
 
 

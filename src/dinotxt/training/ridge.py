@@ -119,8 +119,7 @@ def _start_cls_half(parts: _Parts, raw: _Moments, captions: _Moments) -> None:
         mean = captions.mean
         norm.set_statistics(mean, captions.covariance.trace().div(len(mean)).sqrt().expand_as(mean))
         if parts.raw is not None:
-            middle = parts.raw.norm.mean * (1 - parts.raw.config.center) / parts.raw.norm.std
-            _fill(last.bias, F.normalize(middle, dim=0))
+            _fill(last.bias, F.normalize(parts.raw.scaled(parts.raw.norm.mean), dim=0))
 
 
 def _parts(model: DinoTxt) -> _Parts:

@@ -8,17 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinotxt.data.draw import uniform
 from dinotxt.data.feature_store import FeatureStore
 from dinotxt.data.record import Pair
+from dinotxt.data.sampler import view_index
 from dinotxt.data.transform import Transform
 from dinotxt.data.view import RandomView
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.config import VisionHeadConfig
 from dinotxt.models.tokens import Tokens
 from dinotxt.results.skip import Skip
-
-_VIEW_STREAM = 2  # stream 1 draws the captions
 
 
 class Pictures:
@@ -110,8 +108,8 @@ class CachedTokens:
         self, pairs: NDArray[np.int64], epoch: int
     ) -> tuple[Tokens, NDArray[np.int64], tuple[Skip, ...]]:
         """Return the tokens of the pairs; nothing is ever skipped."""
-        views = uniform(self.seed, epoch, pairs, stream=_VIEW_STREAM) * self.store.spec.views
-        arrays = self.store.tokens(self.rows[pairs], views.astype(np.int64))
+        views = view_index(self.seed, epoch, pairs, self.store.spec.views)
+        arrays = self.store.tokens(self.rows[pairs], views)
         tokens = {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()}
         cls = tokens["cls"]
         if self.kind is not None and self.store.spec.tokens == "pooled":

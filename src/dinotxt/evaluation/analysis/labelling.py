@@ -13,7 +13,7 @@ from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.protocols import protocol_encoder
 from dinotxt.evaluation.segmentation import chosen_mode
 from dinotxt.inference.bilinear import Axis
-from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_rows, tile_rows
+from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_tiles, tile_rows
 from dinotxt.inference.encoder import Encoder, Features
 
 LabelMap = NDArray[np.uint16]
@@ -105,10 +105,8 @@ def best_labels(scores: ScoreMap, picture: Picture) -> LabelMap:
     """Return the best label of each pixel of a picture, ``[H, W]``."""
     width, height = picture_size(picture)
     label_map = np.empty((height, width), dtype=np.uint16)
-    step = tile_rows(scores, height, width)
-    for start in range(0, height, step):
-        stop = min(start + step, height)
-        label_map[start:stop] = label_rows(scores, scores.num_texts, height, width, start, stop)[0]
+    for rows, labels, _ in label_tiles(scores, scores.num_texts, height, width):
+        label_map[rows] = labels
     return label_map
 
 
