@@ -207,7 +207,7 @@ class Encoder(Publishable):
         Raises:
             ConfigError: If there are no labels, one is empty, or the templates are unknown.
         """
-        check_labels(labels)
+        prompt.check_labels(labels)
         patterns = self.defaults.find_templates(templates)
         key = cache_key(self.fingerprint, labels, patterns)
         kept = read_embeddings(key, (len(labels), self.embed_dim))
@@ -243,10 +243,7 @@ class Encoder(Publishable):
     ) -> Features:
         """Return the mean over the prompts of each label, ``[C, E]`` of length 1.
 
-        Args:
-            labels: Texts; ``a | b`` are synonyms.
-            patterns: Templates.
-            normalize: Whether each prompt's feature has length 1 before they are averaged.
+        With ``normalize``, as published for CLIP, each prompt's feature has length 1 before.
         """
         groups = prompt.expand(labels, patterns)
         texts = [text for group in groups for text in group]
@@ -291,17 +288,3 @@ def unit(features: Features) -> Features:
     """Scale the last axis to length 1; zeros stay zeros."""
     length = np.linalg.norm(features, axis=-1, keepdims=True)
     return np.asarray(features / np.maximum(length, 1e-12), dtype=np.float32)
-
-
-def check_labels(labels: Sequence[str]) -> None:
-    """Refuse a bare string, an empty list and an empty label.
-
-    Raises:
-        ConfigError: If the labels are one of these.
-    """
-    if isinstance(labels, str):
-        raise ConfigError(f"Labels must be a list, such as [{labels!r}].")
-    if not labels:
-        raise ConfigError("There are no labels: give at least one.")
-    for label in labels:
-        prompt.synonyms(label)

@@ -15,13 +15,14 @@ from dinotxt.data.transform import Picture, Transform, picture_size
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip
 from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_tiles, tile_rows
-from dinotxt.inference.encoder import Encoder, Features, check_labels
+from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.inference.highres import HighRes, SegmentScores
 from dinotxt.inference.pamr import Pamr
 from dinotxt.inference.window import SlidingWindow, Whole
 from dinotxt.models.config import Embedding
 from dinotxt.results.segmentation import Segmentation, map_dtype
 from dinotxt.results.skip import Skip
+from dinotxt.text import prompt
 
 __all__ = ["HighRes", "Segmenter", "SlidingWindow", "Whole"]
 
@@ -66,7 +67,7 @@ class Segmenter:
         refine: Literal["pamr"] | Pamr | None = None,
         batch_size: int = 8,
     ) -> None:
-        check_labels(labels)
+        prompt.check_labels(labels)
         _check_options(labels, background, upsample, refine)
         self.encoder = encoder if embedding is None else encoder.with_embedding(embedding)
         self.labels = tuple(labels)

@@ -117,3 +117,17 @@ _SETS: dict[str, Callable[[], tuple[str, ...]]] = {
     "tcl-9": lambda: _openai("SIMPLE_IMAGENET_TEMPLATES") + _PLURALS,
     "simple": lambda: ("a photo of a {}.",),
 }
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse a bare string, an empty list and an empty label.
+
+    Raises:
+        ConfigError: If the labels are one of these.
+    """
+    if isinstance(labels, str):
+        raise ConfigError(f"Labels must be a list, such as [{labels!r}].")
+    if not labels:
+        raise ConfigError("There are no labels: give at least one.")
+    for label in labels:
+        synonyms(label)
