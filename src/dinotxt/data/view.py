@@ -20,6 +20,7 @@ class ViewConfig:
         scale: Smallest and largest share of the area that is cut out.
         ratio: Smallest and largest width over height of the part that is cut out.
         flip: Whether half of the views are mirrored.
+        whole: Share of the views that show the whole picture, as evaluation does.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
@@ -27,17 +28,20 @@ class ViewConfig:
     scale: tuple[float, float] = (0.4, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = True
+    whole: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges.
 
         Raises:
-            ConfigError: If a range is empty or leaves (0, 1] for ``scale``.
+            ConfigError: If a range is empty, ``scale`` leaves (0, 1] or ``whole`` [0, 1].
         """
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ConfigError(f"view.scale must rise within (0, 1], not {self.scale}.")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ConfigError(f"view.ratio must rise above 0, not {self.ratio}.")
+        if not 0 <= self.whole <= 1:
+            raise ConfigError(f"view.whole must be between 0 and 1, not {self.whole}.")
 
 
 class RandomView:
@@ -77,6 +81,8 @@ class RandomView:
         counter = np.array([0, index, 0, 0], dtype=np.uint64)
         generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
         mirrored = bool(generator.random() < 0.5) and self.config.flip
+        if self.config.whole and generator.random() < self.config.whole:
+            return (0, 0, width, height), mirrored
         low, high = (math.log(ratio) for ratio in self.config.ratio)
         for _ in range(_TRIES):
             area = width * height * generator.uniform(*self.config.scale)

@@ -157,6 +157,8 @@ class Encoder(Publishable):
             ConfigError: If the model has no such embedding.
         """
         if not isinstance(self.towers, DenseTowers):
+            if embedding == "patch":
+                return self
             raise ConfigError(f"{self.name} has one embedding of patches: leave the choice out.")
         towers = self.towers.with_embedding(embedding, value_text=value_text)
         return Encoder(towers, self.tokenizer, self.transform, self.name, self.defaults)

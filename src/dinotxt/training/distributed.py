@@ -146,7 +146,7 @@ def joined(device: torch.device) -> Iterator[World]:
     is_own = not dist.is_initialized()
     try:
         if is_own:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            _meet("nccl" if device.type == "cuda" else "gloo")
         yield World(device, dist.get_rank(), dist.get_world_size(), _channel())
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(t in str(error) for t in _LOST):
@@ -157,6 +157,14 @@ def joined(device: torch.device) -> Iterator[World]:
         ) from error
     if is_own:  # after an error the others may be gone, and leaving in order would wait for them
         dist.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    """Join the group of this attempt: after a restart the store still has the lost one's keys."""
+    store, rank, size = next(dist.rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    own = dist.PrefixStore(f"attempt-{attempt}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=size)
 
 
 def _channel() -> dist.ProcessGroup:

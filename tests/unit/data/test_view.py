@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,6 +53,12 @@ def test_areas_ratios_and_flips_follow_the_config() -> None:
     assert 0.4 < np.mean([flip for _, flip in draws]) < 0.6
 
 
+def test_a_share_of_the_views_is_whole() -> None:
+    view = RandomView(ViewConfig(scale=(0.25, 0.5), whole=0.3), TRANSFORM)
+    boxes = [view.draw(90, 60, seed=0, epoch=0, index=index)[0] for index in range(500)]
+    assert 0.24 < boxes.count((0, 0, 90, 60)) / 500 < 0.36
+
+
 def test_without_flip_nothing_is_mirrored() -> None:
     view = RandomView(ViewConfig(flip=False), TRANSFORM)
     assert not any(view.draw(9, 9, seed=0, epoch=0, index=i)[1] for i in range(30))
@@ -88,8 +96,8 @@ def test_own_size_overrides_the_transforms() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"scale": (0.0, 1.0)}, {"scale": (0.5, 1.5)}, {"ratio": (2.0, 1.0)}]
+    "fields", [{"scale": (0.0, 1.0)}, {"scale": (0.5, 1.5)}, {"ratio": (2.0, 1.0)}, {"whole": 1.5}]
 )
-def test_empty_ranges_are_refused(fields: dict[str, tuple[float, float]]) -> None:
-    with pytest.raises(ConfigError, match="must rise"):
+def test_wrong_ranges_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="must"):
         ViewConfig(**fields)  # type: ignore[arg-type]
