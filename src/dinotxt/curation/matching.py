@@ -176,25 +176,26 @@ class _Trie:
 
     def __init__(self, first: dict[str, int]) -> None:
         self.words: dict[str, int] = {"\n": _END, "\n\n": _UNKNOWN}  # no word of a caption
-        split = {text: text.split(" ") for text in first}
-        for words in split.values():
-            for word in words:
+        for text in first:  # split twice: all words at once would take 100 MB
+            for word in text.split(" "):
                 self.words.setdefault(word, len(self.words))
-        self._entry: dict[int, int] = {}
+        self._ids = np.fromiter(first.values(), np.int64, len(first))
+        self._ends = np.empty(len(first), dtype=np.int64)
         self._next: dict[int, int] = {}
         self._num_states = width = len(self.words)
-        for text, words in split.items():
-            state = self.words[words[0]]
-            for word in words[1:]:
+        for number, text in enumerate(first):
+            begin, *rest = text.split(" ")
+            state = self.words[begin]
+            for word in rest:
                 edge = state * width + self.words[word]
                 state = self._next.setdefault(edge, self._num_states)
                 self._num_states += state == self._num_states
-            self._entry[state] = first[text]
+            self._ends[number] = state
 
     def entries(self) -> NDArray[np.int64]:
         """Return the entry that ends in each state, -1 for none."""
         entries = np.full(self._num_states, -1, dtype=np.int64)
-        entries[list(self._entry)] = list(self._entry.values())
+        entries[self._ends] = self._ids
         return entries
 
     def sorted_edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

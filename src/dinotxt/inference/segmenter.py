@@ -68,7 +68,7 @@ class Segmenter:
         batch_size: int = 8,
     ) -> None:
         prompt.check_labels(labels)
-        _check_options(labels, background, upsample, refine)
+        _check_options(labels, mode, background, upsample, refine)
         self.encoder = encoder if embedding is None else encoder.with_embedding(embedding)
         self.labels = tuple(labels)
         self.mode: Mode = Whole() if mode is None else mode
@@ -176,11 +176,13 @@ def _show(transform: Transform, source: ImageSource) -> Image.Image:
 
 
 def _check_options(
-    labels: Sequence[str], background: float | None, upsample: str, refine: object
+    labels: Sequence[str], mode: object, background: float | None, upsample: str, refine: object
 ) -> None:
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         raise ConfigError(f"The label {repeated[0]!r} is there twice: remove one.")
+    if isinstance(mode, str):
+        raise ConfigError(f"mode is {mode!r}: give SlidingWindow(448, 224), HighRes() or None.")
     if background is not None and not -1 <= background <= 1:
         raise ConfigError(f"background is {background}: give a cosine from -1 to 1.")
     if upsample not in get_args(Upsample):

@@ -15,6 +15,8 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from dinotxt.errors import BackendError, DinotxtError
 from dinotxt.losses import Exchange, Gather, Ring
@@ -123,6 +125,17 @@ class World:
                 dist.all_reduce(tensor)
                 tensor /= self.size
 
+    def average_rows(self, gradients: Iterable[Tensor]) -> None:
+        """Replace gradients ``[R, D]`` by their means: only rows that are not zero travel."""
+        if self.control is None:
+            return
+        for gradient in gradients:
+            own = gradient.any(dim=1).nonzero().flatten().cpu()
+            rows = torch.unique(torch.cat(self.gather(own))).to(gradient.device)
+            part = gradient[rows]
+            dist.all_reduce(part)
+            gradient[rows] = part / self.size
+
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[World]:
@@ -161,9 +174,9 @@ def joined(device: torch.device) -> Iterator[World]:
 
 def _meet(backend: str) -> None:
     """Join the group of this attempt: after a restart the store still has the lost one's keys."""
-    store, rank, size = next(dist.rendezvous("env://"))
+    store, rank, size = next(rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    own = dist.PrefixStore(f"attempt-{attempt}", store)
+    own = PrefixStore(f"attempt-{attempt}", store)
     dist.init_process_group(backend, store=own, rank=rank, world_size=size)
 
 

@@ -34,6 +34,10 @@ def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> n
             fully_shard(block, mesh=mesh)
         fully_shard(towers, mesh=mesh)
         return towers
+    apart = list(_embeddings(towers))
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+        towers, apart
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # newer releases rename broadcast_buffers
         copies = DistributedDataParallel(
@@ -44,6 +48,21 @@ def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> n
         )
     copies.register_comm_hook(world.size, _average)
     return copies
+
+
+def sparse_parameters(towers: nn.Module) -> list[Tensor]:
+    """Return the tables that copies leave out: a step touches few rows, which travel alone."""
+    if not isinstance(towers, DistributedDataParallel):
+        return []
+    return list(_embeddings(towers.module).values())
+
+
+def _embeddings(towers: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{name}.weight": module.weight
+        for name, module in towers.named_modules()
+        if isinstance(module, nn.Embedding) and module.weight.requires_grad
+    }
 
 
 def _average(

@@ -103,6 +103,7 @@ def test_bad_pictures_are_reported_and_the_others_done(
     [
         ({"background": 2.0}, "background"),
         ({"upsample": "nearest"}, "upsample"),
+        ({"mode": "window"}, "SlidingWindow"),
         ({"labels": ["red", "red"]}, "twice"),
         ({"labels": []}, "no labels"),
     ],
