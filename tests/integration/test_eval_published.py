@@ -39,7 +39,8 @@ def ade20k(tmp_path: Path) -> Path:
 def test_a_published_set_is_measured_beside_the_papers_figures(
     ade20k: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    arguments = ("eval", "segmentation", "--data", f"ade20k:{ade20k}", "--model", tiny_model)
+    arguments: list[object] = ["eval", "segmentation", "--data", f"ade20k:{ade20k}"]
+    arguments += ["--model", tiny_model]
     arguments += ("--templates", "{}", "--embedding", "cls_patch", "--mode", "highres")
     arguments += ("--crops", 8, "--size", 32, "--classes", "full", "--resume", tmp_path / "kept")
     code, result, _ = run(*arguments)
@@ -79,7 +80,7 @@ def test_classification_trims_objectnets_border(tiny_model: Path, tmp_path: Path
         ("objectnet_to_imagenet_1k", {"Chair": "folding chair"}),
     ):
         (base / "mappings" / f"{name}.json").write_text(json.dumps(content))
-    arguments = ("eval", "classification", "--data", f"objectnet:{tmp_path}")
+    arguments: list[object] = ["eval", "classification", "--data", f"objectnet:{tmp_path}"]
     arguments += ("--model", tiny_model, "--templates", "{}", "--trim-border", 2)
     code, result, _ = run(*arguments)
     assert code == 0

@@ -100,4 +100,4 @@ def test_own_size_overrides_the_transforms() -> None:
 )
 def test_wrong_ranges_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must"):
-        ViewConfig(**fields)  # type: ignore[arg-type]
+        ViewConfig(**fields)
