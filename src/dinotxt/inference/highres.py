@@ -102,8 +102,7 @@ class HighRes:
         num_clusters: Groups of k-means; None compares each place by itself.
         normalize: Whether patch features get length 1 before they are averaged.
         feather: Whether patches count less towards the border of their crop.
-        area_power: A crop counts by its area to the power of minus this: 0 weighs all crops
-            alike, 0.5 by how much they magnify.
+        balance: Whether the sizes of crops count alike at each place; else all crops do.
 
     Raises:
         ConfigError: If a setting makes no sense.
@@ -119,7 +118,7 @@ class HighRes:
     num_clusters: int | None = 32
     normalize: bool = True
     feather: bool = True
-    area_power: float = 0.5
+    balance: bool = True
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -127,8 +126,6 @@ class HighRes:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"HighRes: {name} is {value}: give at least 1.")
-        if not 0 <= self.area_power <= 1:
-            raise ConfigError(f"HighRes: area_power is {self.area_power}: give 0 to 1.")
         if self.seed < 0:
             raise ConfigError(f"HighRes: seed is {self.seed}: give 0 or more.")
         if not 0 <= self.jitter < _MAX_JITTER:
@@ -190,11 +187,12 @@ class HighRes:
         across, down = picture_size(picture)
         for level in self._levels(across / down):
             pixels = _scaled(encoder, picture, level, side)
+            importance = grid.rarity(level.quads) if self.balance else None
             for quads in _batches(level, batch_size):
                 patches = encoder.towers.encode_patches(warp(pixels, quads, side))
                 check_finite(patches)
                 patches = unit(patches) if self.normalize else patches
-                grid.add(quads, patches, weight=level.area**-self.area_power)
+                grid.add(quads, patches, importance)
         return grid.mean()
 
     def _levels(self, aspect: float = 1.0) -> list[CropLevel]:

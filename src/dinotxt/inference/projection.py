@@ -11,6 +11,7 @@ from dinotxt.inference.homography import Matrices, Quads, quad_to_square, square
 
 Features = NDArray[np.float32]
 _TILE = 32
+_COARSE = 8  # cells of the grid to one of the sums that balance it; patches of a side there
 _NEAR = 1e-5  # rounding at the border of a crop
 
 
@@ -43,12 +44,14 @@ class _Crops:
 
     Attributes:
         patches: ``[n h w, Dp]``.
-        importance: float32 ``[n h w]``, how much each counts.
+        tents: float32 ``[n h w]``, how much each counts.
+        importance: float32 of the cells, how much they all count there; None: 1.
         grid: Rows h and columns w of a crop.
     """
 
     patches: torch.Tensor
-    importance: Features
+    tents: Features
+    importance: Features | None
     grid: tuple[int, int]
 
 
@@ -73,18 +76,18 @@ class FeatureGrid:
         self.weights: Features = np.zeros((height, width), dtype=np.float32)
 
     @torch.inference_mode()
-    def add(self, quads: Quads, patches: Features, *, weight: float = 1.0) -> None:
+    def add(self, quads: Quads, patches: Features, importance: Features | None = None) -> None:
         """Add crops: each cell whose centre lies in one takes its features, interpolated.
 
         Args:
             quads: ``[n, 4, 2]``, corners as shares of the picture's sides.
             patches: ``[n, h, w, Dp]``.
-            weight: How much these crops count.
+            importance: float32 ``[height, width]``, how much these crops count at each cell.
         """
         grid = patches.shape[1], patches.shape[2]
-        importance = _tent(grid) if self._feather else np.ones(grid[0] * grid[1], np.float32)
-        importance = np.tile(importance * np.float32(weight), len(quads))
-        crops = _Crops(torch.from_numpy(patches).flatten(0, 2), importance, grid)
+        tent = _tent(grid) if self._feather else np.ones(grid[0] * grid[1], np.float32)
+        tents = np.tile(tent, len(quads))
+        crops = _Crops(torch.from_numpy(patches).flatten(0, 2), tents, importance, grid)
         inverse = quad_to_square(quads)
         shape = np.array(self.weights.shape)
         low = np.floor(quads.min(axis=1)[:, ::-1] * shape).astype(int)
@@ -97,6 +100,19 @@ class FeatureGrid:
                 if len(inside):
                     tile = np.s_[top : min(top + _TILE, bottom), left : min(left + _TILE, right)]
                     self._add_tile(tile, inverse[inside], crops, inside)
+
+    def rarity(self, quads: Quads) -> Features:
+        """Return one over what crops weigh at each cell, ``[height, width]``, to within its blur.
+
+        Args:
+            quads: ``[n, 4, 2]``, corners as shares of the picture's sides.
+        """
+        height, width = (max(1, side // _COARSE) for side in self.weights.shape)
+        coarse = FeatureGrid(height, width, 1, feather=self._feather)
+        coarse.add(quads, np.ones((len(quads), _COARSE, _COARSE, 1), dtype=np.float32))
+        sums = torch.from_numpy(coarse.weights)[None, None]
+        fine = F.interpolate(sums, self.weights.shape, mode="bilinear", align_corners=False)
+        return np.asarray(1 / fine[0, 0].numpy(), dtype=np.float32)
 
     def mean(self) -> Features:
         """Return the means, float32 ``[height, width, Dp]``; the sums are used up."""
@@ -115,7 +131,9 @@ class FeatureGrid:
         rows, columns = (np.arange(part.start, part.stop) for part in tile)
         places = _project(inverse, (rows + 0.5) / height, (columns + 0.5) / width)
         indices, weights = _taps(places, crops.grid, inside)
-        weights *= crops.importance[indices]
+        weights *= crops.tents[indices]
+        if crops.importance is not None:
+            weights *= crops.importance[tile].reshape(-1, 1)
         features = F.embedding_bag(
             torch.from_numpy(indices),
             crops.patches,

@@ -90,18 +90,18 @@ def test_patches_get_length_1_before_the_mean_if_asked(
     assert features[..., 2] == pytest.approx(1.0 if normalize else 0.2, abs=1e-5)
 
 
-def test_small_crops_count_more_by_the_power_of_their_area(colour_encoder: Encoder) -> None:
+def test_sizes_that_count_alike_are_nearer_to_the_rare_one(colour_encoder: Encoder) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels)
     settings: dict[str, Any] = {"areas": (0.1, 1.0), "crop_size": 16, "grid_stride": 8}
 
-    def features(crops: int, shares: tuple[float, float], power: float) -> NDArray[np.float32]:
-        mode = HighRes(crops=crops, shares=shares, area_power=power, **settings)
+    def features(balance: bool) -> NDArray[np.float32]:
+        mode = HighRes(crops=90, shares=(0.98, 0.02), balance=balance, **settings)
         return mode.features(colour_encoder, picture)
 
-    small = HighRes(crops=40, **(settings | {"areas": (0.1,), "shares": (1,)}))
-    fine = small.features(colour_encoder, picture)
-    apart = [np.abs(features(41, (0.98, 0.02), power) - fine).mean() for power in (0.0, 1.0)]
+    whole = HighRes(crops=2, **(settings | {"areas": (1.0,), "shares": (1,)}))
+    coarse = whole.features(colour_encoder, picture)
+    apart = [np.abs(features(balance) - coarse).mean() for balance in (False, True)]
     assert apart[1] < apart[0]
 
 
@@ -169,7 +169,6 @@ def test_features_that_are_not_finite_are_an_error(
         ({"areas": (0.1, 2.0), "shares": (1, 1)}, "0.0001 to 1"),
         ({"shares": (1.0,)}, "weight"),
         ({"num_clusters": 0}, "num_clusters"),
-        ({"area_power": -1}, "area_power"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:

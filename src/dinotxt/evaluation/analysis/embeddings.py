@@ -76,7 +76,7 @@ def _labellers(job: Job, study: Study) -> tuple[dict[Embedding, Labeller], dict[
             looks[name] = labeller(replace(job, options=options), study.labels)
         except ConfigError as error:
             missing[name] = str(error)
-    if not looks:
+    if len(looks) == 1 and missing:
         raise ConfigError(next(iter(missing.values())))
     return looks, missing
 
