@@ -51,7 +51,7 @@ class _Topline:
         """Draw picture, truth and both label maps."""
         sample = self.study.open(item)
         found, perfect = self.both(sample)
-        maps: dict[str, IndexMap] = {"truth": sample.truth, "segments of k-means": found}
+        maps: dict[str, IndexMap] = {"truth": sample.truth, "high-resolution": found}
         maps["masks of the truth"] = perfect
         return draw_panels(sample.picture, maps, self.study.labels)
 
