@@ -23,13 +23,11 @@ class CropLevel:
     """The crops of one size.
 
     Attributes:
-        area: Their share of the picture's area, as it was asked for.
         width: Their width before the noise, as a share of the picture's (the smallest of them).
         height: Their height, likewise.
         quads: ``[n, 4, 2]``, the corners (x, y), clockwise from the upper left.
     """
 
-    area: float
     width: float
     height: float
     quads: Quads
@@ -86,7 +84,7 @@ def layout(
         if count:
             boxes = _boxes(count, _sides(area, aspect), jitter)
             width, height = boxes[:, 2:].min(axis=0).tolist()
-            levels.append(CropLevel(area, width, height, _move_corners(boxes, jitter, generator)))
+            levels.append(CropLevel(width, height, _move_corners(boxes, jitter, generator)))
     return levels
 
 

@@ -76,7 +76,7 @@ def _labellers(job: Job, study: Study) -> tuple[dict[Embedding, Labeller], dict[
             looks[name] = labeller(replace(job, options=options), study.labels)
         except ConfigError as error:
             missing[name] = str(error)
-    if len(looks) == 1 and missing:
+    if len(looks) < 2:
         raise ConfigError(next(iter(missing.values())))
     return looks, missing
 
