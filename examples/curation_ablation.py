@@ -45,6 +45,7 @@ GENERIC = ("a photo", "an image", "a picture", "a nice view", "photo of the day"
 SWAPPED, SAYS_NOTHING = 0.2, 0.15
 STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 BATCH = 256  # of the recipe
+FREE = ("out", "jobs", "seeds")  # these may change between two calls: more seeds are more runs
 
 
 def build_pool(source: str, folder: Path, size: int, shards: int = 4) -> None:
@@ -111,10 +112,21 @@ def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def dinotxt(*arguments: object, jobs: int = 1) -> None:
-    """Run a verb on this job's share of the cores."""
+    """Run a verb on this job's share of the cores, or on the caller's OMP_NUM_THREADS."""
     command = [sys.executable, "-m", "dinotxt", *map(str, arguments)]
     threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
+    subprocess.run(command, check=True, env={"OMP_NUM_THREADS": threads, **os.environ})
+
+
+def check_same(out: Path, arguments: argparse.Namespace) -> None:
+    """Stop where the folder holds an ablation with other arguments."""
+    ours = {key: str(value) for key, value in vars(arguments).items() if key not in FREE}
+    path = out / "arguments.json"
+    theirs = read_json(path) if path.exists() else ours
+    changed = [key for key in ours if theirs.get(key) != ours[key]]
+    if changed:
+        sys.exit(f"{out} was made with other {', '.join(changed)}: choose another --out.")
+    write_json(path, ours)
 
 
 def curate(out: Path, size: int) -> None:
@@ -251,6 +263,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     arguments = parser.parse_args()
     out: Path = arguments.out
+    check_same(out, arguments)
     build_pool(arguments.train, out / "pool", arguments.pairs)
     curate(out, arguments.pairs)
     for name, data in (("cache", str(out / "pool" / "*.tar")), ("val-cache", arguments.val)):

@@ -146,3 +146,13 @@ def test_a_run_trains_and_evaluates_once_on_its_view(
     assert 15 < first["kept"] < 45
     assert ablation.run(curated, "both", 1, arguments) == first
     assert len(commands) == 2
+
+
+def test_a_folder_of_other_arguments_is_refused(ablation: ModuleType, tmp_path: Path) -> None:
+    first = argparse.Namespace(train="a.tar", steps=40, seeds=3, jobs=1, out=tmp_path)
+    ablation.check_same(tmp_path, first)
+    more_seeds = argparse.Namespace(**{**vars(first), "seeds": 5, "jobs": 2})
+    ablation.check_same(tmp_path, more_seeds)
+    longer = argparse.Namespace(**{**vars(first), "steps": 80})
+    with pytest.raises(SystemExit, match="other steps"):
+        ablation.check_same(tmp_path, longer)
