@@ -125,16 +125,12 @@ class World:
                 dist.all_reduce(tensor)
                 tensor /= self.size
 
-    def average_rows(self, gradients: Iterable[Tensor]) -> None:
-        """Replace gradients ``[R, D]`` by their means: only rows that are not zero travel."""
-        if self.control is None:
-            return
-        for gradient in gradients:
-            own = gradient.any(dim=1).nonzero().flatten().cpu()
-            rows = torch.unique(torch.cat(self.gather(own))).to(gradient.device)
-            part = gradient[rows]
-            dist.all_reduce(part)
-            gradient[rows] = part / self.size
+    def average_rows(self, tensor: Tensor, rows: Tensor) -> None:
+        """Replace some rows of a tensor ``[R, D]`` by their means over the processes, in place."""
+        rows = rows.to(tensor.device)
+        part = tensor[rows]
+        self.average([part])
+        tensor[rows] = part
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from dinotxt.training.acceleration import accelerate
 from dinotxt.training.batches import Batch
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import World
+from dinotxt.training.gradients import Gradients
 from dinotxt.training.objective import Objective
 from dinotxt.training.optim import MovingAverage, Optimizer, freeze
-from dinotxt.training.parallel import WholeModel, parallelize, sparse_parameters
+from dinotxt.training.parallel import WholeModel, parallelize
 from dinotxt.training.profile import phase
 from dinotxt.training.shards import local
 from dinotxt.training.step import TrainingStep
@@ -56,7 +57,7 @@ class Learner:
         if state is not None:
             self.objective.load_state_dict(state["objective"])
         self._whole, towers = self._share(config)
-        self._sparse = sparse_parameters(towers)
+        self._gradients = Gradients(towers, world)
         named = list(self._named_parameters())
         self._scalars = [value for _, value in named if value.ndim == 0 and value.requires_grad]
         self.optimizer = Optimizer(named, config.optim, steps=config.steps)
@@ -73,8 +74,8 @@ class Learner:
         """Take a step (from 0) and return its loss, still on the device, and learning rate."""
         loss = self._step(step, batches)
         with phase("optimiser"):
+            self._gradients.finish()
             self.world.average(value.grad for value in self._scalars if value.grad is not None)
-            self.world.average_rows(value.grad for value in self._sparse if value.grad is not None)
             lr = self.optimizer.update(step)
             self.model.clamp_logit_scale()
             if self.average is not None:

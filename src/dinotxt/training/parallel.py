@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -20,12 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.compute import ComputeConfig
 from dinotxt.training.distributed import World
+from dinotxt.training.gradients import large_tables
 from dinotxt.training.shards import whole
 from dinotxt.training.towers import TrainedTowers
 
 
 def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> nn.Module:
-    """Return the towers as a module whose gradients are averaged over the processes."""
+    """Return the towers as the processes share them; ``Gradients`` averages those of copies."""
     if world.control is None:
         return towers
     if config.parallel == "fsdp":
@@ -34,59 +33,17 @@ def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> n
             fully_shard(block, mesh=mesh)
         fully_shard(towers, mesh=mesh)
         return towers
-    apart = list(_embeddings(towers))
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
-        towers, apart
+        towers, [f"{name}.weight" for name in large_tables(towers)]
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # newer releases rename broadcast_buffers
-        copies = DistributedDataParallel(
+        return DistributedDataParallel(
             towers,
             broadcast_buffers=False,
             find_unused_parameters=towers.backbone is not None,
             gradient_as_bucket_view=True,
         )
-    copies.register_comm_hook(world.size, _average)
-    return copies
-
-
-def sparse_parameters(towers: nn.Module) -> list[Tensor]:
-    """Return the tables that copies leave out: a step touches few rows, which travel alone."""
-    if not isinstance(towers, DistributedDataParallel):
-        return []
-    return list(_embeddings(towers.module).values())
-
-
-def _embeddings(towers: nn.Module) -> dict[str, Tensor]:
-    return {
-        f"{name}.weight": module.weight
-        for name, module in towers.named_modules()
-        if isinstance(module, nn.Embedding) and module.weight.requires_grad
-    }
-
-
-def _average(
-    size: int,
-    bucket: dist.GradBucket,  # type: ignore[name-defined]
-) -> torch.futures.Future[Tensor]:
-    """Average a bucket by adding the processes' values in their order.
-
-    DDP lays its buckets out anew after the first step; the usual ring adds in an order that
-    depends on the place in a bucket, and a resumed run would round otherwise. Each process sums
-    one part of the bucket, so that as much is sent as in a ring.
-    """
-    values = bucket.buffer()
-    padded = F.pad(values, (0, -len(values) % size))
-    parts = torch.empty_like(padded)
-    dist.all_to_all_single(parts, padded)
-    first, *others = parts.chunk(size)
-    for part in others:
-        first += part
-    dist.all_gather(list(padded.chunk(size)), first / size)
-    values.copy_(padded[: len(values)])
-    done: torch.futures.Future[Tensor] = torch.futures.Future()
-    done.set_result(values)
-    return done
 
 
 def accumulating(towers: nn.Module) -> AbstractContextManager[None]:

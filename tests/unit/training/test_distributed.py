@@ -10,14 +10,17 @@ import pytest
 import torch
 import torch.distributed as dist
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 
 from dinotxt.errors import BackendError, DataError
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.batches import Batch
+from dinotxt.training.compute import ComputeConfig
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import World, joined
+from dinotxt.training.gradients import Gradients
 from dinotxt.training.learner import Learner
+from dinotxt.training.parallel import parallelize
 from dinotxt.training.shards import join, part_of
 
 Make = Callable[..., TrainConfig]
@@ -127,6 +130,68 @@ def test_a_state_goes_on_with_another_number_of_processes_and_other_shards(
     for result in together(4, second):
         torch.testing.assert_close(result[0], losses, rtol=0, atol=1e-10)
         torch.testing.assert_close(result[1], weights, rtol=0, atol=1e-9)
+
+
+def test_a_state_goes_on_to_the_same_bits_with_as_many_processes(
+    config: Make, together: Together
+) -> None:
+    settings = config("optim.average=0.9", "model.text_encoder.width=96")
+
+    def work(rank: int) -> None:
+        with joined(CPU) as world:
+
+            def train(trained: Learner, steps: range) -> dict[str, Tensor]:
+                for step in steps:
+                    trained.update(step, micro_batches(step, rank, 3, 8, torch.float32))
+                return trained.model.trainable_state_dict()
+
+            whole = learner(settings, world, torch.float32)
+            train(whole, range(2))
+            state = copy.deepcopy(whole.state_dict())
+            expected = train(whole, range(2, STEPS))
+            again = train(learner(settings, world, torch.float32, state), range(2, STEPS))
+            torch.testing.assert_close(again, expected, rtol=0, atol=0)
+
+    together(3, work)
+
+
+def test_rows_that_no_process_looked_up_do_not_travel(together: Together) -> None:
+    class Towers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.backbone = nn.Embedding(5000, 2), None
+            self.scale = nn.Linear(2, 1)
+
+        def forward(self, ids: Tensor, *, is_looked_up: bool) -> Tensor:
+            rows = self.words(ids) if is_looked_up else self.words.weight[ids]
+            return self.scale(rows).sum()
+
+    def work(rank: int) -> list[int]:
+        travelled = []
+
+        class Counting(World):
+            def average_rows(self, tensor: Tensor, rows: Tensor) -> None:
+                travelled.append(len(rows))
+                super().average_rows(tensor, rows)
+
+        with joined(CPU) as world:
+            torch.manual_seed(0)
+            alone = Towers()
+            towers = copy.deepcopy(alone)
+            copies = parallelize(towers, ComputeConfig(), world)  # type: ignore[arg-type]
+            gradients = Gradients(copies, Counting(CPU, rank, 2, world.control))
+            parts = [torch.tensor([7, 9]), torch.tensor([7, 3000])]
+            for is_looked_up in (True, False):
+                copies(parts[rank], is_looked_up=is_looked_up).backward()
+                gradients.finish()
+                (sum(alone(part, is_looked_up=True) for part in parts) / 2).backward()
+                for mine, expected in zip(towers.parameters(), alone.parameters(), strict=True):
+                    torch.testing.assert_close(mine.grad, expected.grad)
+                copies.zero_grad()
+                alone.zero_grad()
+        return travelled
+
+    assert together(2, work) == [[3, 5000]] * 2
 
 
 def test_a_tuned_text_encoder_with_all_captions_trains_as_one(
