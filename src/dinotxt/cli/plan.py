@@ -13,6 +13,7 @@ from dinotxt.cli.session import Session, session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dinotxt.curation.plan import Rates
     from dinotxt.training.config import TrainConfig
 
 File = Annotated[
@@ -29,6 +30,12 @@ Pairs = Annotated[
 EmbedRate = Annotated[
     float | None,
     typer.Option(min=0.001, help="Pictures embedded a second (default: a ViT-L/14 on one core)."),
+]
+RatesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rates", metavar="FILE", help="What benchmarks/curation_scaling.py gave on your machine."
+    ),
 ]
 Width = Annotated[int, typer.Option(min=1, help="Width of a picture's vector, with --pairs.")]
 CaptionTokens = Annotated[
@@ -51,6 +58,7 @@ def plan(
     pairs: Pairs = None,
     width: Width = 1024,
     embed_rate: EmbedRate = None,
+    rates_path: RatesFile = None,
     caption_tokens: CaptionTokens = 14,
     gpu: GpuKind = "a100",
     gpus: Gpus = 1,
@@ -65,7 +73,8 @@ def plan(
     """
     with session("plan", json_path, quiet) as current:
         if _is_curation(file):
-            _plan_curation(current, Path(file), overrides or [], pairs, width, embed_rate)
+            rates = _rates(rates_path, embed_rate)
+            _plan_curation(current, Path(file), overrides or [], pairs, width, rates)
             return
         from dinotxt.training.config import TrainConfig
 
@@ -92,17 +101,24 @@ def _is_curation(file: str) -> bool:
     return "base" in content and _is_curation(str(path.parent / str(content["base"])))
 
 
+def _rates(path: Path | None, embed_rate: float | None) -> "Rates":
+    from dinotxt.curation.plan import Rates
+
+    rates = Rates(embed=embed_rate) if embed_rate else Rates()
+    return rates.measured(path) if path else rates
+
+
 def _plan_curation(
     current: Session,
     file: Path,
     overrides: "Sequence[str]",
     pairs: int | None,
     width: int,
-    embed_rate: float | None,
+    rates: "Rates",
 ) -> None:
     from dinotxt.config import load_config
     from dinotxt.curation.config import CurationConfig
-    from dinotxt.curation.plan import Rates, plan_curation, pool_size
+    from dinotxt.curation.plan import plan_curation, pool_size
 
     config = load_config(CurationConfig, file, overrides)
     num_pairs, num_pictures, vector = (pairs, pairs, width) if pairs else pool_size(config)
@@ -111,7 +127,7 @@ def _plan_curation(
         num_pairs=num_pairs,
         num_pictures=num_pictures,
         width=vector,
-        rates=Rates(embed=embed_rate) if embed_rate else Rates(),
+        rates=rates,
     )
     if config.image.levels[0] > num_pictures:
         current.errors.print(

@@ -83,7 +83,7 @@ class ImageConfig(Config):
         features: ``backbone`` takes its cls token, ``aligned`` the vector shared with text.
         levels: Clusters of each level, from the finest.
         resamplings: How often a level is clustered again on the points nearest its centroids.
-        points: How many of them a cluster; null is half the mean size of a cluster.
+        points: How many of them a cluster; null is half the mean size of a cluster, at most 256.
         iterations: Lloyd iterations at most.
         tolerance: Stop when the inertia falls by less than this share.
         target: Pairs to keep: a share up to 1, or a number above 1.

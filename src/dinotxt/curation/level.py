@@ -24,6 +24,7 @@ from dinotxt.curation.engine import Engine
 
 MAX_CENTROIDS = 8192  # of one task
 _MAX_BYTES = 64 << 20  # that travel: the float64 sums and the count of each centroid
+_MAX_POINTS = 256  # a cluster, of a sample: more would not move its mean, but would have to travel
 
 _SAVE_SECONDS = 20.0
 _log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class LevelPlan:
         seed: The key of the level.
         lloyd: How long to iterate.
         resamplings: How often to cluster again.
-        points: Points a cluster then; None takes half the mean size of a cluster.
+        points: Points a cluster then; None takes those of `sample_points`.
     """
 
     blocks: Sequence[Block]
@@ -107,6 +108,11 @@ def num_cells(k: int, width: int) -> int:
     return max(round(math.sqrt(k)), -(-2 * k // most_centroids(width)))
 
 
+def sample_points(num_points: int, k: int) -> int:
+    """Return how many points a cluster a level is resampled with: half the mean, at most 256."""
+    return min(num_points // (2 * k), _MAX_POINTS)
+
+
 def direct_level(plan: LevelPlan, engine: Engine) -> None:
     """Cluster a level of at most 8,192 clusters and label all of its points."""
     centroids = _centroids(plan, engine)
@@ -139,7 +145,7 @@ def run_kmeans(
 
 def _centroids(plan: LevelPlan, engine: Engine) -> NDArray[np.float32]:
     centroids = run_kmeans(plan, plan.blocks, plan.k, 0, engine)
-    points = plan.points or plan.num_points // (2 * plan.k)
+    points = plan.points or sample_points(plan.num_points, plan.k)
     if points <= 1:
         return centroids
     for number in range(1, plan.resamplings + 1):

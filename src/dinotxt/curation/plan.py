@@ -5,13 +5,15 @@ comes from. Costs are counted from the algorithms, so that they hold for any poo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from dinotxt.curation.config import CurationConfig, ImageConfig
-from dinotxt.curation.level import needs_split, num_cells
+from dinotxt.curation.level import needs_split, num_cells, sample_points
 from dinotxt.curation.stage import read_report
 from dinotxt.errors import ConfigError
+from dinotxt.files import read_json
 
 _HOUR = 3600.0
 _GIB = float(1 << 30)
@@ -20,6 +22,13 @@ _MAX_BLOCK_ROWS = 1 << 22
 _CAPTION_BYTES = 110  # of a row of the pool's tables, compressed
 _MATCH_BYTES = 25  # of a row of entry ids, compressed
 _MATCHER_GIB = 0.35
+_FIGURES = {
+    "read": "read_rate",
+    "match": "match_rate",
+    "balance": "balance_rate",
+    "gflops": "kmeans_gflops",
+    "draw": "draw_rate",
+}  # of benchmarks/curation_scaling.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +36,39 @@ class Rates:
     """What one core does in a second.
 
     Attributes:
-        read: Pairs read from tars of small files.
+        read: Pairs read from tars of small files into tables, repeated ids left out.
         match: Captions matched against 500,000 entries.
         balance: Captions whose keep probability is computed and flagged.
         embed: Pictures embedded by the model; by default a ViT-L/14 at 224 pixels.
         gflops: Floating point operations of k-means, in units of 1e9.
-        draw: Pairs drawn.
+        draw: Pairs whose two probabilities are joined and that are drawn.
     """
 
-    read: float = 10_000
+    read: float = 5_000
     match: float = 100_000
-    balance: float = 80_000
-    embed: float = 0.5
+    balance: float = 70_000
+    embed: float = 0.4
     gflops: float = 50
-    draw: float = 15_000_000
+    draw: float = 500_000
+
+    def measured(self, path: Path) -> Self:
+        """Return these rates with those of a report of ``benchmarks/curation_scaling.py``.
+
+        Raises:
+            DataError: If the file is missing or no JSON.
+            ConfigError: If it is another report.
+        """
+        content = read_json(path)
+        figures = content.get("figures", {}) if isinstance(content, dict) else {}
+        missing = sorted(set(_FIGURES.values()) - set(figures))
+        if missing:
+            raise ConfigError(
+                f"{path} has no {', '.join(missing)}: make it with "
+                f"`python benchmarks/curation_scaling.py --json {path}`."
+            )
+        return replace(
+            self, **{field: float(figures[key]["value"]) for field, key in _FIGURES.items()}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +150,17 @@ def kmeans_flops(settings: ImageConfig, num_points: int, k: int, width: int) -> 
     """Return the floating point operations of one level, seeding left out.
 
     A split costs its cells and the clusters in them; a level that is not split is run once on all
-    points and then on half of them for each resampling.
+    points and then on a sample for each resampling.
     """
     one_pass = 2.0 * num_points * width
     passes = settings.iterations + 1
     if needs_split(k, width):
         cells = num_cells(k, width)
         return float(one_pass * passes * (cells + k / cells))
-    again = settings.resamplings if num_points // (2 * k) > 1 else 0
-    return one_pass * k * (passes + again * (settings.iterations / 2 + 1))
+    points = settings.points or sample_points(num_points, k)
+    again = settings.resamplings if points > 1 else 0
+    sampled = min(points * k / num_points, 1.0)
+    return one_pass * k * (passes + again * (settings.iterations * sampled + 1))
 
 
 def pool_size(config: CurationConfig) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from dinotxt.cluster import Lloyd, blocks_of
 from dinotxt.curation import level, split
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.hierarchy import level_labels, level_sizes
-from dinotxt.curation.level import FileCheckpoint, LevelPlan, direct_level
+from dinotxt.curation.level import FileCheckpoint, LevelPlan, direct_level, sample_points
 from dinotxt.curation.split import split_level
 from dinotxt.errors import ConfigError, DataError
 
@@ -66,6 +66,16 @@ def test_resampling_evens_out_the_sizes_of_clusters(tmp_path: Path) -> None:
         near = ((centroids[:, None] - dense) ** 2).sum(-1).min(1) < 9
         spreads.append(int(near.sum()))
     assert spreads[1] < spreads[0]
+
+
+@pytest.mark.parametrize(
+    ("num_points", "k", "points"),
+    [(20_000_000, 800_000, 12), (8_000, 400, 10), (1_000_000_000, 8192, 256), (100, 90, 0)],
+)
+def test_a_sample_has_half_the_mean_but_does_not_grow_with_the_pool(
+    num_points: int, k: int, points: int
+) -> None:
+    assert sample_points(num_points, k) == points
 
 
 def test_a_sample_with_fewer_points_than_clusters_is_not_taken(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """The plan: linear in the pool, and close to what a run counts."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from dinotxt.curation.config import ImageConfig
 from dinotxt.curation.plan import Rates, kmeans_flops, plan_curation
+from dinotxt.errors import ConfigError
 
 PAPER = ImageConfig(levels=(20_000_000, 800_000, 80_000))
 
@@ -39,6 +43,34 @@ def test_a_split_costs_the_root_of_a_flat_level() -> None:
     assert kmeans_flops(PAPER, 2_300_000_000, 20_000_000, 1024) < flat / 2000
 
 
+def test_resampling_costs_what_its_sample_has() -> None:
+    again = ImageConfig(levels=(1000,), resamplings=10, iterations=20)
+    once = ImageConfig(levels=(1000,), resamplings=0, iterations=20)
+    small, large = 10_000, 100_000_000  # mean sizes of 10 and 100,000; samples of 5 and 256
+    assert kmeans_flops(again, small, 1000, 8) == pytest.approx(2 * small * 8000 * (21 + 10 * 11))
+    assert kmeans_flops(once, small, 1000, 8) == pytest.approx(2 * small * 8000 * 21)
+    sampled = 256_000 / large
+    assert kmeans_flops(again, large, 1000, 8) == pytest.approx(
+        2 * large * 8000 * (21 + 10 * (1 + 20 * sampled))
+    )
+
+
 def test_no_worker_needs_more_than_the_centroids_of_one_task() -> None:
     costs = plan_curation(PAPER, num_pairs=2_300_000_000, num_pictures=2_300_000_000, width=1024)
     assert max(cost.memory_gib for cost in costs) <= 2.0
+
+
+def test_rates_come_from_a_report_of_the_benchmark(tmp_path: Path) -> None:
+    keys = ("read_rate", "match_rate", "balance_rate", "kmeans_gflops", "draw_rate")
+    figures = {key: {"value": 100.0 + number} for number, key in enumerate(keys)}
+    path = tmp_path / "scaling.json"
+    path.write_text(json.dumps({"name": "curation_scaling", "figures": figures}))
+    rates = Rates(embed=7).measured(path)
+    assert rates == Rates(read=100, match=101, balance=102, gflops=103, draw=104, embed=7)
+
+
+def test_a_report_of_another_benchmark_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "draw.json"
+    path.write_text(json.dumps({"name": "draw", "figures": {"rate": {"value": 1.0}}}))
+    with pytest.raises(ConfigError, match=r"has no balance_rate, .*curation_scaling"):
+        Rates().measured(path)
