@@ -97,11 +97,19 @@ class TextEncoder(nn.Module):
         Returns:
             Text features [B, E], not normalised.
         """
+        return self.project(self.pool(token_ids, lengths))
+
+    def pool(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the end-of-text tokens [B, W], normed, which the projection gets."""
         texts = PackedTexts.from_batch(token_ids, lengths)
         row = self.token_embedding(texts.ids) + self.positional_embedding[texts.positions]
         for block in self.blocks:
             row = block(row, texts)
-        return self.projection(self.ln_final(texts.last(row)))  # type: ignore[no-any-return]
+        return self.ln_final(texts.last(row))  # type: ignore[no-any-return]
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Return text features [B, E] of pooled vectors [B, W]."""
+        return self.projection(pooled)  # type: ignore[no-any-return]
 
     def _initialize(self) -> None:
         """Initialise as the released code; the feed-forward biases keep PyTorch's default."""

@@ -41,6 +41,8 @@ class DataConfig(Config):
         views: Random crops and flips of the training pictures; None: the plain picture.
         captions: One caption a picture and epoch is ``drawn``, the features of all its captions
             are ``averaged``, or ``all`` of them are texts of their own in the loss.
+        mixup: Each pair is mixed with another one of its micro-batch, tokens with tokens and what
+            the text projection gets likewise, by a share from Beta(mixup, mixup); None: not.
         channels: Which channels of the file to read, in this order, for pictures that are not RGB.
         value_range: The values of the file that become 0 and 1, for 16-bit or float pictures.
         num_workers: Processes that decode pictures.
@@ -60,6 +62,7 @@ class DataConfig(Config):
     std: tuple[Positive, ...] | None = None
     views: ViewConfig | None = None
     captions: Literal["drawn", "averaged", "all"] = "drawn"
+    mixup: Positive | None = None
     channels: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
     num_workers: Annotated[int, Field(ge=0)] = 2
@@ -258,6 +261,8 @@ class TrainConfig(Config):
             raise ValueError("start reads all pairs in order, not a stream: set it to null")
         if self.data.captions == "all" and self.loss.kind != "clip":
             raise ValueError("data.captions: all needs loss.kind clip")
+        if self.data.mixup is not None and self.data.captions != "drawn":
+            raise ValueError("data.mixup mixes single captions: set data.captions to drawn")
         return self
 
     @classmethod

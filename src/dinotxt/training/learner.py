@@ -115,7 +115,9 @@ class Learner:
         self.world.equalize(self.model.trainable_state_dict().values())
         is_sharded = self.world.control is not None and config.compute.parallel == "fsdp"
         kept = WholeModel(self.model) if is_sharded else None
-        towers = TrainedTowers(self.model, captions=config.data.captions)
+        towers = TrainedTowers(
+            self.model, captions=config.data.captions, mixup=config.data.mixup
+        )
         accelerate(towers.blocks(), config.compute)
         return kept, parallelize(towers, config.compute, self.world)
 

@@ -7,6 +7,7 @@ from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.tokens import Tokens
 from dinotxt.training.batches import Batch
+from dinotxt.training.mixup import Mixture
 
 
 class TrainedTowers(nn.Module):
@@ -15,10 +16,12 @@ class TrainedTowers(nn.Module):
     Args:
         model: The model, whose modules these are.
         captions: ``averaged``: one text feature a picture; else one a caption.
+        mixup: See ``DataConfig``.
     """
 
-    def __init__(self, model: DinoTxt, *, captions: str) -> None:
+    def __init__(self, model: DinoTxt, *, captions: str, mixup: float | None = None) -> None:
         super().__init__()
+        self.mixup = mixup
         self.averages = captions == "averaged"
         self.backbone = None if model.backbone.config.frozen else model.backbone
         self.vision_head = model.vision_head
@@ -38,8 +41,12 @@ class TrainedTowers(nn.Module):
             assert self.backbone is not None
             vision = self.backbone(vision)
         assert isinstance(vision, Tokens)
+        vectors: Tensor = self.text_encoder.pool(batch.token_ids, batch.lengths)
+        if self.mixup is not None and self.training:
+            mixture = Mixture.draw(len(batch), self.mixup, vectors.device)
+            vision, vectors = mixture.blend_tokens(vision), mixture.blend(vectors)
         image = self.vision_head.pool(self.vision_head(vision, draw=draw))
-        text: Tensor = self.text_encoder(batch.token_ids, batch.lengths)
+        text: Tensor = self.text_encoder.project(vectors)
         if self.averages and batch.owners is not None:
             text = average_captions(text, batch.owners, len(batch))
         return image, text
