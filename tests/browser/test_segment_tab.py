@@ -58,6 +58,7 @@ def test_opacity_and_toggles_change_the_overlay(open_page: Open, photo: Path) ->
     page.locator("#opacity").fill("20")
     assert abs(_overlay_alpha(page, 0.25) - 51) < 3
     page.get_by_role("checkbox", name="red").uncheck()
+    assert abs(_overlay_alpha(page, 0.75) - 51) < 3  # the pointer is on a hidden label: none dims
     page.mouse.move(0, 0)
     assert _overlay_alpha(page, 0.25) == 0
     assert _overlay_alpha(page, 0.75) > 0
@@ -75,7 +76,7 @@ def test_windows_can_be_chosen_and_progress_is_told(open_page: Open, photo: Path
     }""")
     page.get_by_text("Windows").click()
     _segment(page, photo, "red, blue")
-    assert any("Looking" in one or "Window 1 of" in one for one in page.evaluate("window.said"))
+    assert any("Looking" in one or "View 1 of" in one for one in page.evaluate("window.said"))
     expect(page.locator("#progress")).to_be_hidden()
 
 

@@ -82,7 +82,12 @@ async def _on_user_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _describe(problem: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in problem["loc"] if part != "body")
-    if problem["type"] in {"value_error", "missing"} and place:
-        return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
-    return f"{place or 'body'}: {problem['msg']}"
+    place = ".".join(str(part) for part in problem["loc"] if part != "body") or "body"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "json_invalid":
+        return "body: this is not valid JSON."
+    if problem["type"] == "missing":
+        return f"{place}: this field is missing."
+    if "UploadFile" in message:
+        return f"{place}: send a file in this field, not text or an address."
+    return f"{place}: {message}"

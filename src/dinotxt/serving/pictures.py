@@ -52,23 +52,27 @@ class Decoder:
             limit = self._limits.max_pixels / 1e6
             raise ApiError(413, f"The picture has more than {limit:g} megapixels.") from None
         except DataError as error:
-            raise ApiError(422, f"The picture cannot be used: {error}") from None
+            reason = str(error).replace(f"<{len(content)} bytes>", "it")
+            raise ApiError(422, f"The picture cannot be used: {reason}") from None
 
 
 class PictureLinks:
     """Names for files that only this server can make, and only for what a search found.
 
-    A name holds the path and a signature with a key that lives as long as the process, so no
-    request can name another file.
+    A name holds a signature of the path and the path itself, enciphered under that signature
+    (a synthetic initialisation vector). The keys live as long as the process, so no request can
+    name another file, and no name tells where the pictures lie.
     """
 
     def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
+        self._key, self._cipher_key = secrets.token_bytes(32), secrets.token_bytes(32)
 
     def sign(self, path: str) -> str:
         """Return the name of a file."""
         content = path.encode("utf-8", "surrogateescape")
-        return urlsafe_b64encode(self._signature(content) + content).decode().rstrip("=")
+        signature = self._signature(content)
+        name = signature + self._cipher(signature, content)
+        return urlsafe_b64encode(name).decode().rstrip("=")
 
     def path(self, name: str) -> Path:
         """Return the file that a name stands for.
@@ -80,10 +84,16 @@ class PictureLinks:
             content = urlsafe_b64decode(name.encode("ascii") + b"=" * (-len(name) % 4))
         except ValueError:
             content = b""
-        signature, path = content[:_SIGNATURE_BYTES], content[_SIGNATURE_BYTES:]
+        signature = content[:_SIGNATURE_BYTES]
+        path = self._cipher(signature, content[_SIGNATURE_BYTES:])
         if not hmac.compare_digest(signature, self._signature(path)):
             raise ApiError(404, "There is no such picture: search again.")
         return Path(path.decode("utf-8", "surrogateescape"))
+
+    def _cipher(self, signature: bytes, content: bytes) -> bytes:
+        """Encipher or decipher, which is the same."""
+        stream = hashlib.shake_256(self._cipher_key + signature).digest(len(content))
+        return bytes(a ^ b for a, b in zip(content, stream, strict=True))
 
     def _signature(self, content: bytes) -> bytes:
         return hmac.digest(self._key, content, hashlib.sha256)[:_SIGNATURE_BYTES]

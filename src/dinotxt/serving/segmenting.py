@@ -14,7 +14,6 @@ from dinotxt.errors import DinotxtError
 from dinotxt.inference.dense import Mode
 from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.inference.geometry import scaled_size, windows
-from dinotxt.inference.modes import find_mode
 from dinotxt.inference.segmenter import Segmenter, SlidingWindow
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.serving.batcher import Batcher, Lane
@@ -79,7 +78,7 @@ class SegmentQueue:
         content: bytes,
         labels: Sequence[str],
         features: Features,
-        mode: str,
+        mode: Mode,
         on_progress: OnProgress = lambda *_: None,
     ) -> Segmentation:
         """Segment an encoded picture.
@@ -88,7 +87,7 @@ class SegmentQueue:
             content: The bytes of the picture.
             labels: What to look for.
             features: Of the labels, ``[C, E]``.
-            mode: One of ``MODES``; the model's own settings apply.
+            mode: How to look at it.
             on_progress: Called on the event loop with (done, total) forward passes.
 
         Raises:
@@ -97,7 +96,6 @@ class SegmentQueue:
         if self._num_waiting >= self._max_queue:
             raise ApiError(429, "Too many pictures wait to be segmented: try again in a second.")
         loop = asyncio.get_running_loop()
-        look = find_mode(mode, self._encoder.defaults)
         self._num_waiting += 1
         try:
             await self._places.acquire()
@@ -107,10 +105,10 @@ class SegmentQueue:
             picture = await loop.run_in_executor(self._threads, self._decoder.picture, content)
             job = _Job(
                 source=picture if isinstance(picture, Image.Image) else content,
-                num_passes=_num_passes(look, picture),
+                num_passes=_num_passes(mode, picture),
                 labels=labels,
                 features=features,
-                mode=look,
+                mode=mode,
                 on_progress=lambda *event: _report(loop, on_progress, event),
             )
             try:

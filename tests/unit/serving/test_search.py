@@ -81,6 +81,13 @@ def test_a_name_stands_for_its_path_whatever_its_bytes() -> None:
     assert links.path(links.sign(path)) == Path(path)
 
 
+def test_a_name_does_not_tell_where_the_pictures_lie() -> None:
+    name = PictureLinks().sign("/home/someone/private/cat.jpg")
+    content = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4))
+    assert b"someone" not in content
+    assert b"cat" not in content
+
+
 @pytest.mark.parametrize(
     "data", [{}, {"text": "  "}, {"text": "a", "k": 0}, {"text": "a", "k": 10_000}]
 )

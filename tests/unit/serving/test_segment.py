@@ -31,9 +31,8 @@ def _decode(content: bytes) -> NDArray[np.generic]:
 def test_the_label_map_equals_that_of_the_library(
     client: TestClient, colour_encoder: Encoder, pictures: dict[str, Path], mode: str
 ) -> None:
-    segmenter = Segmenter(
-        colour_encoder, LABELS, mode=find_mode(mode, colour_encoder.defaults), templates="simple"
-    )
+    look = find_mode(mode, colour_encoder.defaults, crops=100 if mode == "highres" else None)
+    segmenter = Segmenter(colour_encoder, LABELS, mode=look, templates="simple")
     expected = segmenter(pictures["half"])
     answer = _post(client, pictures["half"], mode=mode).json()
     label_map = _decode(base64.b64decode(answer["label_map"]))
@@ -89,3 +88,15 @@ def test_an_unknown_mode_names_those_that_exist(
     answer = _post(client, pictures["half"], mode="telepathy")
     assert answer.status_code == 422
     assert "whole, window" in answer.json()["error"]["message"]
+
+
+def test_highres_takes_as_many_views_as_are_asked_for(
+    client: TestClient, pictures: dict[str, Path]
+) -> None:
+    fields = {"mode": "highres", "output": "rle", "stream": "true"}
+    for crops in (3, 7):
+        lines = _post(client, pictures["half"], crops=crops, **fields).text.splitlines()
+        assert json.loads(lines[0])["progress"]["total"] == crops
+    refusal = _post(client, pictures["half"], crops=801, mode="highres")
+    assert refusal.status_code == 422
+    assert "800" in refusal.json()["error"]["message"]

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.window import SlidingWindow, Whole
 from dinotxt.serving.config import RequestLimits, ServeConfig
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.metrics import Metrics
@@ -44,7 +45,8 @@ def test_too_many_waiting_pictures_are_refused_and_the_others_done(
     async def main() -> None:
         queue = _queue(colour_encoder, max_queue=1)
         tasks = [
-            asyncio.create_task(queue.segment(content, LABELS, features, "whole")) for _ in range(4)
+            asyncio.create_task(queue.segment(content, LABELS, features, Whole(None)))
+            for _ in range(4)
         ]
         await asyncio.sleep(0.1)
         gate.set()
@@ -68,7 +70,9 @@ def test_work_for_a_client_that_has_gone_stops_at_the_next_window(
         queue = _queue(colour_encoder)
         seen: list[tuple[int, int]] = []
         task = asyncio.create_task(
-            queue.segment(content, LABELS, features, "window", lambda *event: seen.append(event))
+            queue.segment(
+                content, LABELS, features, SlidingWindow(), lambda *event: seen.append(event)
+            )
         )
         while not seen:
             await asyncio.sleep(0.01)

@@ -1,12 +1,14 @@
 """``/v1/segment``: which label every pixel of a picture has."""
 
 from base64 import b64encode
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Depends, Form, Response
 from fastapi.responses import StreamingResponse
 
-from dinotxt.inference.modes import MODES
+from dinotxt.inference.dense import Mode
+from dinotxt.inference.modes import MODES, find_mode
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths
@@ -18,6 +20,7 @@ from dinotxt.serving.vocabulary import parse_labels, parse_templates
 
 router = APIRouter(prefix="/v1", tags=["predict"])
 
+_MAX_CROPS = 800  # the number of the paper
 _LINES = "application/x-ndjson"
 _OTHER_FORMS = {"image/png": {"schema": {"type": "string", "format": "binary"}}, _LINES: {}}
 
@@ -25,6 +28,32 @@ Output = Annotated[
     Literal["json", "rle", "png", "overlay"],
     Form(description="JSON with the map as PNG, JSON with RLE, a PNG map, or a drawn overlay."),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A mode and what it is called."""
+
+    name: str
+    mode: Mode
+
+
+def chosen_look(
+    engine: TheEngine,
+    mode: Annotated[str, Form(description="One of `modes` in /v1/info.")] = "whole",
+    crops: Annotated[
+        int, Form(ge=1, le=_MAX_CROPS, description="How many views the mode `highres` takes.")
+    ] = 100,
+) -> Look:
+    """Return the mode that the form asks for, as the model likes it.
+
+    Raises:
+        ApiError: 422 if there is no such mode.
+    """
+    if mode not in MODES:
+        raise ApiError(422, f"mode: give one of {', '.join(MODES)}.")
+    budget = crops if mode == "highres" else None
+    return Look(mode, find_mode(mode, engine.encoder.defaults, crops=budget))
 
 
 @router.post(
@@ -36,8 +65,8 @@ async def segment(
     engine: TheEngine,
     image: Image,
     labels: Labels,
+    look: Annotated[Look, Depends(chosen_look)],
     templates: Templates = "",
-    mode: Annotated[str, Form(description="One of `modes` in /v1/info.")] = "whole",
     output: Output = "json",
     opacity: Annotated[float, Form(ge=0, le=1, description="Of the overlay.")] = 0.5,
     stream: Annotated[
@@ -48,16 +77,14 @@ async def segment(
     limits = engine.config.limits
     names = parse_labels(labels, limits)
     patterns = parse_templates(templates or engine.default_templates, limits)
-    if mode not in MODES:
-        raise ApiError(422, f"mode: give one of {', '.join(MODES)}.")
     content = await image.read()
 
     async def work(on_progress: OnProgress) -> Segmentation:
         features = await engine.embed.labels(names, patterns)
-        return await engine.segments.segment(content, names, features, mode, on_progress)
+        return await engine.segments.segment(content, names, features, look.mode, on_progress)
 
     async def render(result: Segmentation) -> str:
-        content = await engine.on_thread(lambda: _content(engine.model, mode, result, output))
+        content = await engine.on_thread(lambda: _content(engine.model, look.name, result, output))
         return content.model_dump_json(exclude_none=True)
 
     if output in {"png", "overlay"}:

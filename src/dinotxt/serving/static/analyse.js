@@ -125,7 +125,7 @@ export class Analyse {
       const box = element("input", { type: "checkbox", checked: true });
       box.addEventListener("change", () => {
         this.viewer.visible[position] = box.checked;
-        this.viewer.draw();
+        this.#light(position);
       });
       const swatch = element("span", { className: "swatch" });
       swatch.style.background = colour;
@@ -143,7 +143,7 @@ export class Analyse {
   }
 
   #light(position) {
-    this.viewer.lit = position;
+    this.viewer.lit = this.viewer.visible[position] ? position : null; // a hidden one dims no other
     this.viewer.draw();
   }
 
@@ -158,7 +158,7 @@ export class Analyse {
 
   #progress(done, total) {
     if (total > 1) $("bar").value = done / total;
-    $("progress-text").textContent = total > 1 ? `Window ${Math.min(done + 1, total)} of ${total}` : "Looking at the picture";
+    $("progress-text").textContent = total > 1 ? `View ${Math.min(done + 1, total)} of ${total}` : "Looking at the picture";
   }
 
   #stop() {
