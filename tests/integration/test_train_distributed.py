@@ -1,11 +1,13 @@
 """Training by several real processes, and what happens when one of them is hurt."""
 
+import io
 import json
 import os
 import random
 import resource
 import signal
 import socket
+import tarfile
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from dinotxt.errors import CheckpointError
@@ -239,3 +242,41 @@ def test_a_data_worker_that_hangs_ends_the_run_with_a_message(config: Make) -> N
     words = together(config("run", *changes), 2, hang)
     assert words[1].startswith("DataError: the data workers gave no batch: DataLoader timed out")
     assert words[0].startswith(("BackendError: another process of the run is gone", "DataError"))
+
+
+def write_shards(folder: Path, torn: str) -> None:
+    """Write four tars of six pictures, of which one is cut in the middle; all state six."""
+    folder.mkdir()
+    for shard in range(4):
+        path = folder / f"s-{shard}.tar"
+        with tarfile.open(path, "w") as archive:
+            for number in range(6):
+                picture = io.BytesIO()
+                Image.new("RGB", (40, 36), (40 * number, 60 * shard, 40)).save(picture, "PNG")
+                for ending, content in (("txt", b"a square"), ("png", picture.getvalue())):
+                    member = tarfile.TarInfo(f"{number}.{ending}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    (folder / "sizes.json").write_text(json.dumps({f"s-{shard}.tar": 6 for shard in range(4)}))
+    path = folder / torn
+    path.write_bytes(path.read_bytes()[: 7 * 1024 + 530])  # in the fourth picture
+
+
+def test_a_torn_shard_loses_its_samples_alone_and_too_many_stop_every_rank(
+    config: Make, tmp_path: Path
+) -> None:
+    shards = tmp_path / "shards"
+    write_shards(shards, "s-1.tar")
+    stream = "data.stream={lanes: 2, window: 2}"
+    changes = (f"data.train={shards}/s-*.tar", stream, "batch_size=8", "data.val=null")
+    whole = config("whole", *changes, "data.max_skipped=0.2")
+    assert together(whole, 2) == ["done 6 6"] * 2
+    lines = (whole.output / "skipped.jsonl").read_text().splitlines()
+    skips = [json.loads(line) for line in lines]
+    assert len({skip["path"] for skip in skips}) == len(skips) == 3
+    assert all(skip["path"].startswith(f"{shards}/s-1.tar") for skip in skips)
+    assert ["torn at byte" in skip["reason"] for skip in skips].count(True) == 2
+    assert "half a pair: it has no picture" in [skip["reason"] for skip in skips]
+    words = together(config("few", *changes, "data.max_skipped=0.05"), 2)
+    assert all(word.startswith("DataError: ") for word in words)
+    assert all("more than data.max_skipped (0.05)" in word for word in words)
