@@ -32,7 +32,7 @@ def _digests(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "config.yaml"
+        if path.is_file()
     }
 
 
@@ -155,8 +155,10 @@ def test_a_changed_configuration_is_refused_with_the_difference(
     for part in parts[:-1]:
         target = target.setdefault(part, {})
     target[parts[-1]] = yaml.safe_load(value)
+    before = _digests(config.output)
     with pytest.raises(ConfigError, match=parts[-1]):
         curate(CurationConfig.model_validate(changed), "draw")
+    assert _digests(config.output) == before
 
 
 def test_a_torn_shard_marks_the_run_incomplete_until_it_is_mended(
@@ -241,3 +243,9 @@ def test_plan_prints_a_row_a_stage_for_any_pool(settings: dict[str, Any], tmp_pa
     unread = CliRunner().invoke(app, ["plan", str(path)])
     assert unread.exit_code == 1
     assert "--pairs" in unread.stderr
+    keys = ("read_rate", "match_rate", "balance_rate", "kmeans_gflops", "draw_rate")
+    figures = {key: {"value": 1e6} for key in keys}
+    (tmp_path / "rates.json").write_text(json.dumps({"figures": figures}))
+    command = ["plan", str(path), "--pairs", "36000000", "--rates", str(tmp_path / "rates.json")]
+    measured = CliRunner().invoke(app, [*command, "--json", "-"])
+    assert json.loads(measured.stdout)["rows"][1]["core_hours"] == 0.01

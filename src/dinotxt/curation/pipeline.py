@@ -18,6 +18,8 @@ from dinotxt.files import atomic_path
 Verb = Literal["metadata", "match", "balance", "embed", "cluster", "draw", "run"]
 Progress = Callable[[str, int, int], None]
 
+_WHERE = ("output", "engine", "workers", "address")  # keys that change no byte of the results
+
 
 def curate(
     config: CurationConfig, verb: Verb, *, epoch: int = 0, progress: Progress | None = None
@@ -40,8 +42,6 @@ def curate(
     config.output.mkdir(parents=True, exist_ok=True)
     for unfinished in config.output.rglob(".*.tmp"):  # of a run that was killed
         unfinished.unlink(missing_ok=True)
-    with atomic_path(config.output / "config.yaml") as temporary:
-        temporary.write_text(dump_yaml(config), "utf-8")
     with open_engine(config.engine, config.workers, config.address) as engine:
         pipeline = Pipeline(config, _Watched(engine, progress))
         if verb == "draw":
@@ -51,6 +51,8 @@ def curate(
         else:
             result = getattr(pipeline, verb)().to_dict()
         result["skipped"] = pipeline.skipped()
+    with atomic_path(config.output / "config.yaml") as temporary:  # at last: nothing was refused
+        temporary.write_text(dump_yaml(config, without=_WHERE), "utf-8")
     for part in (result, *result.get("stages", [])):
         part["files"] = [str(config.output / file) for file in part["files"]]
     return result
