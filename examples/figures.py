@@ -1,9 +1,11 @@
-"""Draw the figures of the documentation with a model: ``python examples/figures.py --out DIR``.
+"""Draw every figure of the documentation with a model: ``python examples/figures.py``.
 
-The pictures come with scikit-image; nothing is downloaded.
+They are written to docs/images unless ``--out DIR`` says otherwise. The pictures come with
+scikit-image; nothing is downloaded.
 """
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 import dinotxt
-from demo import copy_pictures
+from demo import copy_pictures, segment
 from dinotxt.curation.balancing import entry_probabilities
 from dinotxt.errors import import_extra
 from dinotxt.inference.modes import find_mode
@@ -44,7 +46,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     encoder = dinotxt.load(options.model)
     with TemporaryDirectory() as folder:
-        pictures = copy_pictures(Path(folder))
+        pictures = copy_pictures(Path(folder) / "pictures")
+        segment(encoder, pictures, Path(folder) / "overlays")
+        shutil.copyfile(Path(folder) / "overlays" / "sheet.jpg", options.out / "segmentation.jpg")
         similarity(encoder, pictures, options.out / "similarity.png")
         save(modes(encoder, pictures / SCENE, options.crops), options.out / "modes.jpg")
         save(features(encoder, pictures), options.out / "features.jpg")
