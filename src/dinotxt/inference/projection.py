@@ -25,12 +25,16 @@ def warp(pixels: Features, quads: Quads, size: int) -> Features:
         size: The side of the squares in pixels.
     """
     steps = (np.arange(size) + 0.5) / size
-    places = _project(square_to_quad(quads), steps, steps)
-    across, down, depth = (values.reshape(size, size, -1) for values in places)
-    grid = np.stack([across / depth, down / depth], axis=-1).transpose(2, 0, 1, 3) * 2 - 1
+    grid = np.empty((len(quads), size, size, 2), dtype=np.float32)
+    for square, matrix in zip(grid, square_to_quad(quads), strict=True):
+        across, down, depth = _project(matrix[None], steps, steps)
+        np.divide(across, depth, out=square.reshape(-1, 2)[:, :1])
+        np.divide(down, depth, out=square.reshape(-1, 2)[:, 1:])
+    grid *= 2
+    grid -= 1
     sampled = F.grid_sample(
         torch.from_numpy(pixels).expand(len(quads), -1, -1, -1),
-        torch.from_numpy(np.ascontiguousarray(grid, dtype=np.float32)),
+        torch.from_numpy(grid),
         mode="bilinear",
         padding_mode="border",
         align_corners=False,
@@ -44,15 +48,15 @@ class _Crops:
 
     Attributes:
         patches: ``[n h w, Dp]``.
-        tents: float32 ``[n h w]``, how much each counts.
         importance: float32 of the cells, how much they all count there; None: 1.
         grid: Rows h and columns w of a crop.
+        tents: float32 ``[h]`` and ``[w]``, the factors of how much each patch counts.
     """
 
     patches: torch.Tensor
-    tents: Features
     importance: Features | None
     grid: tuple[int, int]
+    tents: tuple[Features, Features]
 
 
 class FeatureGrid:
@@ -71,7 +75,8 @@ class FeatureGrid:
     """
 
     def __init__(self, height: int, width: int, dim: int, *, feather: bool = False) -> None:
-        self._sums = torch.zeros(height, width, dim)
+        self._sums = torch.empty(height, width, dim)
+        self._begun = np.zeros((-(-height // _TILE), -(-width // _TILE)), dtype=bool)
         self._feather = feather
         self.weights: Features = np.zeros((height, width), dtype=np.float32)
 
@@ -85,21 +90,22 @@ class FeatureGrid:
             importance: float32 ``[height, width]``, how much these crops count at each cell.
         """
         grid = patches.shape[1], patches.shape[2]
-        tent = _tent(grid) if self._feather else np.ones(grid[0] * grid[1], np.float32)
-        tents = np.tile(tent, len(quads))
-        crops = _Crops(torch.from_numpy(patches).flatten(0, 2), tents, importance, grid)
+        down, across = (
+            _tent(count) if self._feather else np.ones(count, np.float32) for count in grid
+        )
+        flat = torch.from_numpy(patches).flatten(0, 2)
+        crops = _Crops(flat, importance, grid, (down, across))
         inverse = quad_to_square(quads)
         shape = np.array(self.weights.shape)
         low = np.floor(quads.min(axis=1)[:, ::-1] * shape).astype(int)
         high = np.ceil(quads.max(axis=1)[:, ::-1] * shape).astype(int)
-        bottom, right = np.minimum(high.max(axis=0), shape)
-        for top in range(int(low[:, 0].min()), int(bottom), _TILE):
-            for left in range(int(low[:, 1].min()), int(right), _TILE):
-                near = (low < (top + _TILE, left + _TILE)) & (high > (top, left))
-                inside = np.flatnonzero(near.all(axis=1))
+        first, last = low.min(axis=0) // _TILE, -(-high.max(axis=0) // _TILE)
+        for row in range(first[0], min(last[0], self._begun.shape[0])):
+            for column in range(first[1], min(last[1], self._begun.shape[1])):
+                corner = np.array([row, column]) * _TILE
+                inside = np.flatnonzero(((low < corner + _TILE) & (high > corner)).all(axis=1))
                 if len(inside):
-                    tile = np.s_[top : min(top + _TILE, bottom), left : min(left + _TILE, right)]
-                    self._add_tile(tile, inverse[inside], crops, inside)
+                    self._add_tile((row, column), inverse[inside], crops, inside.astype(np.int32))
 
     def rarity(self, quads: Quads) -> Features:
         """Return one over what crops weigh at each cell, ``[height, width]``, to within its blur.
@@ -121,34 +127,45 @@ class FeatureGrid:
         return np.asarray(self._sums.numpy(), dtype=np.float32)
 
     def _add_tile(
-        self,
-        tile: tuple[slice, slice],
-        inverse: Matrices,
-        crops: "_Crops",
-        inside: NDArray[np.intp],
+        self, place: tuple[int, int], inverse: Matrices, crops: _Crops, numbers: NDArray[np.int32]
     ) -> None:
         height, width = self.weights.shape
+        tile = tuple(
+            slice(at * _TILE, min((at + 1) * _TILE, side))
+            for at, side in zip(place, (height, width), strict=True)
+        )
         rows, columns = (np.arange(part.start, part.stop) for part in tile)
         places = _project(inverse, (rows + 0.5) / height, (columns + 0.5) / width)
-        indices, weights = _taps(places, crops.grid, inside)
-        weights *= crops.tents[indices]
+        hits = _hits(places)
+        cells, which = np.divmod(hits, len(numbers))
+        across, down, depth = (values.ravel()[hits] for values in places)
+        low_row, by_row = _between(down / depth, crops.tents[0])
+        low_column, by_column = _between(across / depth, crops.tents[1])
         if crops.importance is not None:
-            weights *= crops.importance[tile].reshape(-1, 1)
+            by_row *= crops.importance[tile].ravel()[cells, None]
+        first = (numbers[which] * crops.grid[0] + low_row) * crops.grid[1] + low_column
+        indices, weights = _taps(first, by_row, by_column, crops.grid)
+        starts = 4 * np.searchsorted(cells, np.arange(len(rows) * len(columns)))
         features = F.embedding_bag(
-            torch.from_numpy(indices),
+            torch.from_numpy(indices.ravel()),
             crops.patches,
+            torch.from_numpy(starts.astype(np.int32)),
             mode="sum",
-            per_sample_weights=torch.from_numpy(weights),
-        )
-        self._sums[tile] += features.view(len(rows), len(columns), -1)
-        self.weights[tile] += weights.sum(axis=1).reshape(len(rows), len(columns))
+            per_sample_weights=torch.from_numpy(weights.ravel()),
+        ).view(len(rows), len(columns), -1)
+        if self._begun[place]:
+            self._sums[tile] += features
+        else:
+            self._sums[tile] = features
+            self._begun[place] = True
+        sums = np.bincount(cells, weights.sum(axis=1), minlength=len(rows) * len(columns))
+        self.weights[tile] += sums.reshape(len(rows), len(columns)).astype(np.float32)
 
 
-def _tent(grid: tuple[int, int]) -> Features:
-    """Return a weight for each patch, ``[h * w]``: 1 in the middle, small at the border."""
-    down, across = ((np.arange(count) + 0.5) / count for count in grid)
-    tents = [2 * np.minimum(places, 1 - places) for places in (down, across)]
-    return np.outer(*tents).ravel().astype(np.float32)
+def _tent(count: int) -> Features:
+    """Return a weight for each of some patches in a row: 1 in the middle, small at the ends."""
+    places = (np.arange(count) + 0.5) / count
+    return (2 * np.minimum(places, 1 - places)).astype(np.float32)
 
 
 def _project(
@@ -165,41 +182,42 @@ def _project(
     return first, second, third
 
 
+def _hits(places: tuple[Features, Features, Features]) -> NDArray[np.int64]:
+    """Return which of ``[P, m]`` cells and crops meet, as places in the flat array, ascending."""
+    across, down, depth = places
+    least, most = -_NEAR * depth, (1 + _NEAR) * depth
+    inside = (across >= least) & (across <= most) & (down >= least) & (down <= most)
+    return np.flatnonzero(inside & (depth > 0))
+
+
 def _taps(
-    places: tuple[Features, Features, Features], grid: tuple[int, int], crops: NDArray[np.intp]
+    first: NDArray[np.int32],
+    by_row: Features,
+    by_column: Features,
+    grid: tuple[int, int],
 ) -> tuple[NDArray[np.int32], Features]:
-    """Return which patches each cell takes, and with which weights.
+    """Return the four patches of each hit and their weights, ``[N, 4]``.
 
     Args:
-        places: Where the cells lie in each crop, as from `_project`, ``[P, m]`` each.
-        grid: Rows and columns of patches of a crop.
-        crops: ``[m]``, the positions of the crops in the batch.
-
-    Returns:
-        Patch numbers and weights ``[P, 4 m]``. Beyond the outer patches' centres the edge holds.
+        first: ``[N]``, the upper left patch.
+        by_row: ``[N, 2]``, the weights of its row and the next one.
+        by_column: ``[N, 2]``, likewise.
+        grid: Rows and columns of patches of a crop; the next patch is the same where there is one.
     """
-    across, down, depth = places
-    with np.errstate(divide="ignore", invalid="ignore"):
-        across, down = across / depth, down / depth
-        inside = (depth > 0) & (np.abs(across - 0.5) <= 0.5 + _NEAR)
-        inside &= np.abs(down - 0.5) <= 0.5 + _NEAR
-    indices = np.empty((*inside.shape, 4), dtype=np.int32)
-    weights = np.empty((*inside.shape, 4), dtype=np.float32)
-    low_row, row_share = _between(np.where(inside, down, 0), grid[0])
-    low_column, column_share = _between(np.where(inside, across, 0), grid[1])
-    first = crops.astype(np.int32) * (grid[0] * grid[1]) + low_row * grid[1] + low_column
-    next_row, next_column = (grid[1] if grid[0] > 1 else 0), (1 if grid[1] > 1 else 0)
-    for tap, (by_row, by_column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        np.add(first, by_row * next_row + by_column * next_column, out=indices[..., tap])
-        vertical = row_share if by_row else 1 - row_share
-        horizontal = column_share if by_column else 1 - column_share
-        np.multiply(vertical * inside, horizontal, out=weights[..., tap])
-    points = len(inside)
-    return indices.reshape(points, -1), weights.reshape(points, -1)
+    below, right = (grid[1] if grid[0] > 1 else 0), (1 if grid[1] > 1 else 0)
+    indices = first[:, None] + np.array([0, right, below, below + right], dtype=np.int32)
+    weights = by_row[:, :, None] * by_column[:, None, :]
+    return indices, weights.reshape(-1, 4)
 
 
-def _between(places: Features, count: int) -> tuple[NDArray[np.int32], Features]:
-    """Return the patch before each place from 0 to 1 and the share of the one after it."""
+def _between(places: Features, tent: Features) -> tuple[NDArray[np.int32], Features]:
+    """Return the patch before each place from 0 to 1, and what it and the next one weigh.
+
+    Beyond the outer patches' centres the edge holds.
+    """
+    count = len(tent)
     centres = np.clip(places * np.float32(count) - np.float32(0.5), 0, count - 1)
     low = np.minimum(centres.astype(np.int32), max(count - 2, 0))
-    return low, np.asarray(centres - low, dtype=np.float32)
+    share = centres - low.astype(np.float32)
+    weights = np.stack([(1 - share) * tent[low], share * tent[np.minimum(low + 1, count - 1)]], 1)
+    return low, weights
