@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -161,3 +162,9 @@ def test_what_the_paper_does_not_state_is_marked_in_the_file(name: str) -> None:
     if "lr:" in text and name != "table1-clip":
         lines = [line for line in text.splitlines() if line.lstrip().startswith("lr:")]
         assert all("inferred" in line for line in lines)
+
+
+def test_the_guide_names_every_recipe_of_the_paper_and_no_other() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "scaling-out.md"
+    named = set(re.findall(r"`((?:table|lit-)[\w-]+)`", guide.read_text("utf-8")))
+    assert named == {name for name in recipe_names() if name.startswith(("table", "lit-"))}
