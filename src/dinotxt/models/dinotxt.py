@@ -118,11 +118,11 @@ class DinoTxt(nn.Module):
         return self.weigh_halves(self.text_encoder(token_ids, lengths))
 
     def weigh_halves(self, features: Tensor) -> Tensor:
-        """Give the halves of pooled features [B, E] their lengths, where they have weights."""
+        """Give the halves of features [..., E] their lengths, where they have weights."""
         if self.half_weights is None:
             return features
         width = self.vision_head.cls_dim
-        halves = features[:, :width], features[:, width:]
+        halves = features[..., :width], features[..., width:]
         weighed = zip(halves, self.half_weights, strict=True)
         return torch.cat([F.normalize(half, dim=-1) * weight for half, weight in weighed], dim=-1)
 

@@ -237,6 +237,9 @@ def test_halves_get_the_lengths_that_their_weights_say(model_config: ModelConfig
         torch.testing.assert_close(weighed[:, part], expected)
     text = model.encode_text(torch.tensor([[1, 2]]), torch.tensor([2]))
     assert text[:, :32].norm().item() == pytest.approx(0.5, abs=1e-5)
+    joined = model.encode_patches(torch.randn(1, 3, 28, 42), "cls_patch")
+    assert joined.shape == (1, 2, 3, 64)
+    torch.testing.assert_close(joined[..., :32].norm(dim=-1), torch.full((1, 2, 3), 0.5))
     with pytest.raises(ConfigError, match="half_weights needs"):
         with_head(config, pooling="avg")
 
