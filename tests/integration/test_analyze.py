@@ -119,6 +119,24 @@ def test_errors_prints_the_confusions_and_asks_wordnet(
     assert "wordnet-base" in missing.output
 
 
+def test_errors_without_wordnet_gives_the_rest_and_says_what_is_missing(
+    data: dict[str, Path],
+    common: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dinotxt.text.wordnet.lexicon.DEBIAN", tmp_path / "absent")
+    log = tmp_path / "log.json"
+    arguments = ["--data", data["val"], "--mode", "whole", "--json", log]
+    result = _run("errors", *arguments, *common)
+    assert result.exit_code == 3
+    content = json.loads(log.read_text())
+    assert content["metrics"]["part_whole_share"] is None
+    assert content["part_whole"]["shares"].keys() == {"close_second"}
+    assert content["confusion"]
+    assert "wordnet-base" in content["skipped"][0]["reason"]
+
+
 @pytest.mark.parametrize("wrong", ["street", "=alley", "street="])
 def test_an_override_that_is_none_is_refused(
     data: dict[str, Path], common: list[object], tmp_path: Path, wrong: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from dinotxt.files import atomic_path
 if TYPE_CHECKING:
     from dinotxt.evaluation.analysis import Finding
     from dinotxt.evaluation.job import Job
+    from dinotxt.text.wordnet.lexicon import Lexicon
 
 app = typer.Typer(
     help="Error analyses of segmentation: boundaries, class names, embeddings, kinds of errors.",
@@ -37,7 +38,11 @@ Vocabulary = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Words to choose from, one a line (default: WordNet nouns)."),
 ]
-Candidates = Annotated[int, typer.Option(min=1, help="Nearest words tried for each class.")]
+Method = Annotated[
+    Literal["synonym", "nearest"],
+    typer.Option(help="Add the word that helps most as a synonym, or take the nearest (paper)."),
+]
+Candidates = Annotated[int, typer.Option(min=1, help="Words tried for each class as synonyms.")]
 Override = Annotated[
     list[str] | None,
     typer.Option(metavar="CLASS=NAME", help="A name set by hand and not searched. Repeats."),
@@ -91,6 +96,7 @@ def class_names(
     search: SearchData,
     out: Out,
     vocabulary: Vocabulary = None,
+    method: Method = "synonym",
     candidates: Candidates = 20,
     override: Override = None,
     classes: Classes = None,
@@ -121,6 +127,7 @@ def class_names(
             Search(
                 data=search,
                 vocabulary=vocabulary,
+                method=method,
                 candidates=candidates,
                 overrides=_overrides(override or []),
             ),
@@ -189,11 +196,24 @@ def errors(
 
     def analyse(job: "Job") -> "Finding":
         from dinotxt.evaluation.analysis import analyze_errors
-        from dinotxt.text.wordnet.lexicon import Lexicon
 
-        return analyze_errors(job, Lexicon(wordnet))
+        return analyze_errors(job, _lexicon(job, wordnet))
 
     _run("errors", analyse, data, model, device, json_path, quiet, pictures, settings)
+
+
+def _lexicon(job: "Job", folder: Path | None) -> "Lexicon | None":
+    """Return WordNet; where it is in no usual place it is reported as skipped."""
+    from dinotxt.results.skip import Skip
+    from dinotxt.text.wordnet.lexicon import DEBIAN, Lexicon
+
+    try:
+        return Lexicon(folder)
+    except DataError as error:
+        if folder is not None:
+            raise
+        job.skip(Skip(str(DEBIAN), str(error)))
+        return None
 
 
 def _run(

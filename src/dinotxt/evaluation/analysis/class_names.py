@@ -1,7 +1,8 @@
 """Class names that fit the model better (dino.txt, section 4.5).
 
-For each class the mean dense feature over its masks is compared with words; of the nearest ones
-those are kept that label the pictures best. Names are searched on one set and scored on another.
+For each class the mean dense feature over its masks is compared with words near its name; of the
+nearest ones the one that labels the pictures best with the name becomes its synonym. Names are
+searched on one set and scored on another.
 """
 
 from collections.abc import Sequence
@@ -95,6 +96,7 @@ def analyze_class_names(job: Job, search: Search) -> Finding:
     ci = {"original_miou": before.interval(), "optimised_miou": after.interval()}
     ci["gain"] = before.gain_interval(after)
     settings = {**mode_settings(both.look.mode), "candidates": search.candidates}
+    settings["method"] = search.method
     report = study.report("class-names", len(before), metrics, ci, settings)
     rows = _rows(study.labels, names, before, after)
     return Finding(report, {"names": rows, **tables}, _examples(both, before, after))

@@ -37,7 +37,8 @@ def draw_panels(
     for caption, label_map in maps.items():
         known = np.where((label_map >= 0) & (label_map < len(labels)), label_map, len(labels))
         panels[caption] = Image.fromarray(blend(np.asarray(plain), known, colours, _OPACITY))
-    return add_legend(_row(panels), _entries(list(maps.values()), labels, colours))
+    entries = _entries(list(maps.values()), labels, colours)
+    return add_legend(_row(panels), entries, num_panels=len(panels))
 
 
 def _row(panels: Mapping[str, Image.Image]) -> Image.Image:

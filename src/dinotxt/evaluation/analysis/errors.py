@@ -1,5 +1,6 @@
 """Which errors a model makes: confusions, overlaps of meaning, leaks of context."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -23,12 +24,12 @@ NUM_CONFUSIONS = 20
 _NUM_SHOWN = 3  # of each kind of error
 
 
-def analyze_errors(job: Job, lexicon: Lexicon) -> Finding:
+def analyze_errors(job: Job, lexicon: Lexicon | None) -> Finding:
     """Sort the errors of a model.
 
     Args:
         job: The model, the data set and the settings.
-        lexicon: WordNet.
+        lexicon: WordNet; None: where it is not at hand, ``part_whole_share`` is NaN.
 
     Returns:
         ``metrics``: ``miou``, ``pixel_accuracy``, and of the wrong pixels ``part_whole_share``:
@@ -53,7 +54,7 @@ def analyze_errors(job: Job, lexicon: Lexicon) -> Finding:
     metrics: dict[str, Metric] = {
         "miou": tally.miou(),
         "pixel_accuracy": tally.total.pixel_accuracy(),
-        "part_whole_share": sum(one.overlaps for one in looked) / total,
+        "part_whole_share": sum(one.overlaps for one in looked) / total if lexicon else math.nan,
         "close_second_share": seconds,
     }
     settings = mode_settings(inspection.look.mode)
@@ -62,7 +63,7 @@ def analyze_errors(job: Job, lexicon: Lexicon) -> Finding:
     details = {
         "confusion": _confusion(wrong, tally.total.matrix.sum(axis=1), study.labels),
         "part_whole": {
-            "shares": {**overlap.shares(wrong), "close_second": seconds},
+            "shares": {**(overlap.shares(wrong) if lexicon else {}), "close_second": seconds},
             "pairs": overlap.pairs(wrong),
             "unknown": list(overlap.unknown),
         },

@@ -1,9 +1,9 @@
 """The search for class names on a data set: known places, near words, the best of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,8 +13,14 @@ from dinotxt.evaluation.analysis.labelling import Labeller, labeller
 from dinotxt.evaluation.analysis.naming import Candidates, Cells, search_names
 from dinotxt.evaluation.analysis.regions import centre_labels, dense_features
 from dinotxt.evaluation.analysis.study import Study
-from dinotxt.evaluation.analysis.vocabulary import nearest_words, read_vocabulary
+from dinotxt.evaluation.analysis.vocabulary import (
+    encode_words,
+    nearest_names,
+    nearest_words,
+    read_vocabulary,
+)
 from dinotxt.inference.encoder import Features, unit
+from dinotxt.text.prompt import synonyms
 
 _STRIDE = 8  # pixels between the places that names are searched on
 _MOST_CELLS = 1 << 18
@@ -28,12 +34,15 @@ class Search:
     Attributes:
         data: The data set to search on; its classes are those of the set to score on.
         vocabulary: A file with one word a line; None: WordNet's nouns.
-        candidates: How many words a class are tried.
+        method: ``synonym`` adds to a name the word that labels the pictures best with it, as
+            ``name | word``; ``nearest`` takes the nearest word in its place (dino.txt, 4.5).
+        candidates: How many words a class are tried, by ``synonym``.
         overrides: Names by class that are set by hand and not searched.
     """
 
     data: str
     vocabulary: Path | None = None
+    method: Literal["synonym", "nearest"] = "synonym"
     candidates: int = 20
     overrides: Mapping[str, str] | None = None
 
@@ -61,23 +70,21 @@ class NameSearch:
         names = self._overridden()
         look = labeller(self.study.job, names)
         words = read_vocabulary(self.search.vocabulary)
+        text = encode_words(look.encoder, words, progress=self.study.job.progress)
         cells = self._cells(look)
         classes, means = _class_means(cells)
-        near = nearest_words(
-            look.encoder,
-            words,
-            means,
-            self.search.candidates,
-            progress=self.study.job.progress,
-        )
-        free = {
-            label: [word for word, _ in found]
-            for label, found in zip(classes, near, strict=True)
-            if labels[label] == names[label]
-        }
-        chosen, history = search_names(cells, names, look.text, self._candidates(free))
+        free = [label for label in classes if labels[label] == names[label]]
+        near = nearest_words(words, text, means, look.text[classes], self.search.candidates)
+        if self.search.method == "nearest":
+            chosen = nearest_names(words, means @ text.T, classes, names, free)
+            after = labeller(self.study.job, chosen).text
+            history = [cells.miou(cells.scores(one).argmax(axis=0)) for one in (look.text, after)]
+        else:
+            offered = self._candidates(near, look.text, classes, free)
+            chosen, history = search_names(cells, names, look.text, offered)
         tables = {
             "search": {
+                "method": self.search.method,
                 "data": self.search.data,
                 "places": len(cells.labels),
                 "words": len(words),
@@ -112,16 +119,31 @@ class NameSearch:
             labels.append(truth[places])
         return Cells(np.concatenate(features), np.concatenate(labels), len(self.study.labels))
 
-    def _candidates(self, words: Mapping[int, Sequence[str]]) -> dict[int, Candidates]:
-        """Encode the words that are tried, each once, with the prompts of the evaluation."""
-        distinct = list(dict.fromkeys(word for found in words.values() for word in found))
+    def _candidates(
+        self,
+        near: Sequence[Sequence[tuple[str, float]]],
+        text: Features,
+        classes: Sequence[int],
+        free: Collection[int],
+    ) -> dict[int, Candidates]:
+        """Join names with words: each word is encoded once, by the prompts of the evaluation."""
+        labels = self.study.labels
+        tried = {
+            label: [word for word, _ in found if word not in synonyms(labels[label])]
+            for label, found in zip(classes, near, strict=True)
+            if label in free
+        }
+        distinct = list(dict.fromkeys(word for found in tried.values() for word in found))
         if not distinct:
             return {}
-        text = labeller(self.study.job, distinct).text
+        own = labeller(self.study.job, distinct).text
         places = {word: place for place, word in enumerate(distinct)}
         return {
-            label: Candidates(tuple(found), text[[places[word] for word in found]])
-            for label, found in words.items()
+            label: Candidates(
+                tuple(f"{labels[label]} | {word}" for word in found),
+                unit(text[label] + own[[places[word] for word in found]]),
+            )
+            for label, found in tried.items()
         }
 
 

@@ -10,6 +10,7 @@ from dinotxt.inference.encoder import Features
 
 _LEAST_GAIN = 0.001  # of mean IoU: below it a change is chance
 _ROUNDS = 4
+_BLOCKS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,12 +37,24 @@ class Cells:
 
     def miou(self, predicted: NDArray[np.integer]) -> float:
         """Return the mean IoU of a labelling ``[N]``, over the classes that occur."""
-        size = self.num_classes
-        flat = np.bincount(self.labels * size + predicted, minlength=size * size)
-        matrix = flat.reshape(size, size)
-        right, true, found = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-        present = true > 0
-        return float(np.mean(right[present] / (true + found - right)[present]))
+        return float(self.mious(predicted)[0])
+
+    def mious(self, predicted: NDArray[np.integer]) -> Features:
+        """Return the mean IoU of a labelling ``[N]`` over the classes that occur.
+
+        Returns:
+            ``[1 + B]``, of all places and of each of up to five blocks of neighbouring ones.
+        """
+        size, count = self.num_classes, len(self.labels)
+        blocks = np.arange(count) * min(_BLOCKS, count) // count
+        flat = np.bincount((blocks * size + self.labels) * size + predicted)
+        flat = np.pad(flat, (0, -len(flat) % size**2))
+        parts = flat.reshape(-1, size, size)
+        matrices = np.concatenate([parts.sum(axis=0, keepdims=True), parts])
+        true, found = matrices.sum(axis=2), matrices.sum(axis=1)
+        right = np.diagonal(matrices, axis1=1, axis2=2)
+        iou = right / np.maximum(true + found - right, 1)
+        return np.asarray(iou.sum(axis=1) / (true > 0).sum(axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +73,11 @@ class Candidates:
 def search_names(
     cells: Cells, names: Sequence[str], text: Features, candidates: Mapping[int, Candidates]
 ) -> tuple[tuple[str, ...], list[float]]:
-    """Replace one name at a time by its best candidate, while the mean IoU grows.
+    """Replace one name at a time by its best candidate, while the mean IoU surely grows.
 
-    No two classes get the same name.
+    What counts is the lower of the gain on all places, and the mean gain on five blocks of them
+    less its standard error: what helps a few pictures alone does not. No two classes get the same
+    name.
 
     Args:
         cells: What the names are judged by.
@@ -74,17 +89,17 @@ def search_names(
         The names, and the mean IoU at the start and after each round.
     """
     chosen, scores = list(names), cells.scores(text)
-    best = cells.miou(scores.argmax(axis=0))
-    history = [best]
+    best = cells.mious(scores.argmax(axis=0))
+    history = [float(best[0])]
     for _ in range(_ROUNDS):
-        before = best
+        before = list(chosen)
         for label, offered in candidates.items():
             taken = {name for other, name in enumerate(chosen) if other != label}
             found = _best_candidate(cells, scores, label, offered, taken, best)
             if found is not None:
                 chosen[label], best, scores[label] = found
-        history.append(best)
-        if best == before:
+        history.append(float(best[0]))
+        if chosen == before:
             break
     return tuple(chosen), history
 
@@ -95,16 +110,24 @@ def _best_candidate(
     label: int,
     offered: Candidates,
     taken: Collection[str],
-    best: float,
-) -> tuple[str, float, Features] | None:
-    """Return the word that raises the mean IoU most, the new mean IoU and its scores."""
+    best: Features,
+) -> tuple[str, Features, Features] | None:
+    """Return the word that raises the mean IoU most surely, the new mean IoUs and its scores."""
     others = scores.copy()
     others[label] = -np.inf
     rival, rival_score = others.argmax(axis=0), others.max(axis=0)
-    found = None
+    found, most = None, _LEAST_GAIN
     for word, own in zip(offered.words, cells.scores(offered.text), strict=True):
         wins = (own > rival_score) | ((own == rival_score) & (label < rival))
-        value = cells.miou(np.where(wins, label, rival))
-        if value > best + _LEAST_GAIN and word not in taken:
-            found, best = (word, value, own), value
+        values = cells.mious(np.where(wins, label, rival))
+        gain = _sure_gain(values - best)
+        if gain > most and word not in taken:
+            found, most = (word, values, own), gain
     return found
+
+
+def _sure_gain(gains: Features) -> float:
+    """Return the gain on all, or the mean gain on blocks less its error where that is lower."""
+    blocks = gains[1:]
+    error = blocks.std(ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else 0.0
+    return float(min(gains[0], blocks.mean() - error))

@@ -33,9 +33,11 @@ class Overlap:
     unknown: tuple[str, ...]
 
     @classmethod
-    def of(cls, labels: Sequence[str], lexicon: Lexicon) -> "Overlap":
-        """Look up all pairs of labels."""
+    def of(cls, labels: Sequence[str], lexicon: Lexicon | None) -> "Overlap":
+        """Look up all pairs of labels; without WordNet none are related."""
         codes = np.full((len(labels), len(labels)), -1, dtype=np.int8)
+        if lexicon is None:
+            return cls(tuple(labels), codes, ())
         for row, true in enumerate(labels):
             for column, predicted in enumerate(labels):
                 relation = lexicon.relation(true, predicted)

@@ -64,7 +64,7 @@ def test_names_that_fit_are_found_on_one_set_and_help_on_another(
     scored = make_masks(num=2, classes="green blue\nazure\n")
     words = tmp_path / "words.txt"
     words.write_text("red\ngreen\nblue\n")
-    search = Search(data=str(known), vocabulary=words)
+    search = Search(data=str(known), vocabulary=words, method="nearest")
     found = analyze_class_names(make_job(scored), search)
     assert found.report.metrics["original_miou"] == pytest.approx(0, abs=0.1)
     assert found.report.metrics["optimised_miou"] == pytest.approx(1, abs=0.1)
@@ -79,6 +79,19 @@ def test_names_that_fit_are_found_on_one_set_and_help_on_another(
         make_job(scored), replace(search, overrides={"green blue": "blue"})
     )
     assert by_hand.details["names"][0]["name"] == "blue"
+
+
+def test_a_word_that_helps_becomes_a_synonym(
+    make_masks: Callable[..., Path], make_job: MakeJob, tmp_path: Path
+) -> None:
+    known = make_masks(classes="red\nblue\n").rename(tmp_path / "known")
+    scored = make_masks(num=2, classes="red\nblue\n")
+    words = tmp_path / "words.txt"
+    words.write_text("red\ngreen\nblue\n")
+    found = analyze_class_names(make_job(scored), Search(data=str(known), vocabulary=words))
+    assert [row["name"] for row in found.details["names"]][1] == "blue | green"
+    assert found.report.metrics["gain"] > 0.2
+    assert found.report.protocol["method"] == "synonym"
 
 
 def test_names_are_not_scored_where_they_were_searched(

@@ -21,6 +21,18 @@ def test_names_are_replaced_while_the_mean_iou_grows() -> None:
     assert history[0] < history[1] == history[-1] == 1
 
 
+def test_a_word_that_helps_one_block_of_pictures_alone_is_not_taken() -> None:
+    places = np.array([[1, 0, 0, 0], [0, 1, 0, 0]] * 10, dtype=np.float16)
+    places[0] = [0, 0, 1, 0]  # of class 0, in the first block
+    cells = Cells(places, np.array([0, 1] * 10), 2)
+    text = _AXES[[0, 1]] + 0.1 * _AXES[[3, 2]]  # so the odd place goes to class 1
+    offered = {0: Candidates(("odd",), _AXES[[0]] + _AXES[[2]])}
+    assert cells.miou(cells.scores(_AXES[[0]] + _AXES[[2]]).argmax(axis=0)) < 1
+    found, history = search_names(cells, ("a", "b"), text, offered)
+    assert found == ("a", "b")
+    assert history[0] == history[-1] < 1
+
+
 def test_no_two_classes_get_the_same_name() -> None:
     names, text = ("x", "a", "c"), _AXES[[3, 1, 2]].copy()
     text[1, 0] = 0.5
