@@ -74,7 +74,7 @@ def add_legend(
     shown = _shorten(entries)
     size = max(_SMALLEST_FONT, round(picture.width / num_panels / _CHARACTERS_ACROSS))
     font = ImageFont.load_default(size)
-    natural = max(font.getlength(entry.text) for entry in shown) + 8.0 * size
+    natural = max(font.getlength(entry.text) for entry in shown) + 5.6 * size
     margin, gap, line = round(size * 0.9), round(size * 2.2), round(size * 1.75)
     columns = max(1, min(len(shown), int((picture.width - 2 * margin + gap) // (natural + gap))))
     canvas_width = max(picture.width, round(min(natural, 24 * size)) + 2 * margin)
