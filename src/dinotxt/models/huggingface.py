@@ -1,13 +1,11 @@
 """Hugging Face models behind the interfaces that the towers need; transformers loads lazily."""
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from dinotxt.errors import CheckpointError, import_extra
-from dinotxt.files import read_json
 
 
 def load_auto_model(name: str) -> Any:
@@ -24,7 +22,7 @@ def load_auto_model(name: str) -> Any:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return getattr(transformers, _class_of(Path(name))).from_pretrained(name)
+        return transformers.AutoModel.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         message = f"{name} is no usable Hugging Face model ({reason}): give the model's folder."
@@ -32,13 +30,6 @@ def load_auto_model(name: str) -> Any:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _class_of(folder: Path) -> str:
-    """Name the class for a folder: BERT's own loads a second faster than looking it up."""
-    path = folder / "config.json"
-    is_bert = path.is_file() and read_json(path).get("model_type") == "bert"
-    return "BertModel" if is_bert else "AutoModel"
 
 
 class HuggingFaceVision(nn.Module):

@@ -1,12 +1,14 @@
 """A pretrained Hugging Face text encoder with a projection (paper, Table 1 and LiT)."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
+from dinotxt.models.bert import load_bert
 from dinotxt.models.config import PretrainedTextConfig
 from dinotxt.models.huggingface import load_auto_model
 from dinotxt.models.input_norm import Standardize
@@ -34,7 +36,7 @@ class PretrainedTextEncoder(nn.Module):
     def __init__(self, config: PretrainedTextConfig, embed_dim: int, *, cls_dim: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.encoder = load_auto_model(config.name).eval().requires_grad_(False)
+        self.encoder = _load(config.name).eval().requires_grad_(False)
         self._tuned = self._last_layers()
         for layer in self._tuned:
             _set_dropout(layer, config.dropout)
@@ -99,6 +101,11 @@ class PretrainedTextEncoder(nn.Module):
             message = f"text_encoder.trainable_layers: the encoder has only {len(layers)} layers."
             raise ConfigError(message)
         return layers[len(layers) - wanted :]
+
+
+def _load(name: str) -> Any:
+    bert = load_bert(Path(name))
+    return load_auto_model(name) if bert is None else bert
 
 
 def _set_dropout(layer: nn.Module, rate: float) -> None:
