@@ -13,6 +13,7 @@ from dinotxt.results.palette import palette
 from dinotxt.results.segmentation import Segmentation
 
 _LONGEST = 1024  # of one panel
+_LETTERS_ACROSS = 75
 _GAP, _PAPER, _INK = 12, (255, 255, 255), (28, 30, 34)
 _PERCENTILES = (1, 99)
 
@@ -70,9 +71,10 @@ def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     first = panels[0][1]
     height = round(first.height * min(1.0, _LONGEST / max(first.size)))
     pictures = [_to_height(picture.convert("RGB"), height) for _, picture in panels]
-    font = ImageFont.load_default(max(14, height // 24))
-    strip = round(font.size * 1.8) if isinstance(font, ImageFont.FreeTypeFont) else 24
     width = sum(picture.width for picture in pictures) + _GAP * (len(pictures) - 1)
+    size = max(14, height // 24, width // _LETTERS_ACROSS)  # still read when fitted to a page
+    font = ImageFont.load_default(size)
+    strip = round(font.size * 1.8) if isinstance(font, ImageFont.FreeTypeFont) else 24
     canvas = Image.new("RGB", (width, strip + max(one.height for one in pictures)), _PAPER)
     draw, left = ImageDraw.Draw(canvas), 0
     for (title, _), picture in zip(panels, pictures, strict=True):
