@@ -106,7 +106,7 @@ class Gradients:
             if found:
                 if table.grad is None:
                     table.grad = torch.zeros_like(table)
-                self._world.average_rows(table.grad, torch.cat(found).unique())
+                self._world.average_rows(table.grad, torch.unique(torch.cat(found)))
 
 
 def large_tables(towers: nn.Module) -> dict[str, nn.Embedding]:
@@ -124,7 +124,10 @@ def _touched(table: Tensor, looked_up: Sequence[Tensor]) -> Tensor | None:
     """Return the rows of a table that may have a gradient; None: there is none at all."""
     if table.grad is None:
         return None
-    return torch.cat(list(looked_up)).unique().cpu() if looked_up else torch.arange(len(table))
+    if not looked_up:
+        return torch.arange(len(table))
+    rows: Tensor = torch.unique(torch.cat(list(looked_up)))
+    return rows.cpu()
 
 
 def _send(

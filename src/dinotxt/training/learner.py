@@ -73,8 +73,9 @@ class Learner:
     def update(self, step: int, batches: Sequence[Batch]) -> tuple[Tensor, float]:
         """Take a step (from 0) and return its loss, still on the device, and learning rate."""
         loss = self._step(step, batches)
-        with phase("optimiser"):
+        with phase("backward"):
             self._gradients.finish()
+        with phase("optimiser"):
             self.world.average(value.grad for value in self._scalars if value.grad is not None)
             lr = self.optimizer.update(step)
             self.model.clamp_logit_scale()
@@ -115,9 +116,7 @@ class Learner:
         self.world.equalize(self.model.trainable_state_dict().values())
         is_sharded = self.world.control is not None and config.compute.parallel == "fsdp"
         kept = WholeModel(self.model) if is_sharded else None
-        towers = TrainedTowers(
-            self.model, captions=config.data.captions, mixup=config.data.mixup
-        )
+        towers = TrainedTowers(self.model, captions=config.data.captions, mixup=config.data.mixup)
         accelerate(towers.blocks(), config.compute)
         return kept, parallelize(towers, config.compute, self.world)
 

@@ -164,7 +164,8 @@ def test_rows_that_no_process_looked_up_do_not_travel(together: Together) -> Non
 
         def forward(self, ids: Tensor, *, is_looked_up: bool) -> Tensor:
             rows = self.words(ids) if is_looked_up else self.words.weight[ids]
-            return self.scale(rows).sum()
+            total: Tensor = self.scale(rows).sum()
+            return total
 
     def work(rank: int) -> list[int]:
         travelled = []
