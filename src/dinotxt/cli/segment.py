@@ -54,6 +54,10 @@ Seconds = Annotated[
     float | None,
     typer.Option(metavar="S", help="A time a picture instead of --crops, by a measured rate."),
 ]
+Clusters = Annotated[
+    int | None,
+    typer.Option(min=1, help="Groups of k-means in --mode highres (default: the model's, or 32)."),
+]
 _SHOWN = 6
 _ROWS = 40
 
@@ -68,6 +72,7 @@ def segment(
     mode: options.Mode = None,
     crops: options.Crops = None,
     seconds: Seconds = None,
+    clusters: Clusters = None,
     background: Background = None,
     upsample: options.Upsample = "logits",
     embedding: options.Embedding = None,
@@ -89,6 +94,7 @@ def segment(
     with session("segment", json_path, quiet) as current:
         from dinotxt.cli.pictures import expand_pictures, output_names
         from dinotxt.inference.encoder import load
+        from dinotxt.inference.modes import find_mode
         from dinotxt.inference.segmenter import Segmenter
 
         wanted = read_labels(labels, labels_file)
@@ -100,10 +106,11 @@ def segment(
             encoder = load(name, device=device)
             if embedding is not None:
                 encoder = encoder.with_embedding(embedding, value_text=value_text)
+            looks = find_mode(mode, encoder.defaults, size=size, crops=crops, clusters=clusters)
             return Segmenter(
                 encoder,
                 wanted,
-                mode=_mode(encoder, mode, size, crops, seconds, batch_size),
+                mode=_timed(encoder, looks, crops, seconds, batch_size),
                 templates=templates,
                 background=background,
                 upsample=upsample,
@@ -123,18 +130,12 @@ def segment(
         current.finish({**budget, "results": results}, done=len(results))
 
 
-def _mode(
-    encoder: "Encoder",
-    name: str | None,
-    size: int | None,
-    crops: int | None,
-    seconds: float | None,
-    batch_size: int,
+def _timed(
+    encoder: "Encoder", mode: "Mode", crops: int | None, seconds: float | None, batch_size: int
 ) -> "Mode":
+    """Return a mode with as many crops as fit into some seconds, if any are given."""
     from dinotxt.inference.highres import HighRes, crops_within
-    from dinotxt.inference.modes import find_mode
 
-    mode = find_mode(name, encoder.defaults, size=size, crops=crops)
     if seconds is None:
         return mode
     if crops is not None or not isinstance(mode, HighRes):

@@ -48,6 +48,8 @@ class Output:
             dataset_palette(self.palette, len(self.predict.labels))
         if "clusters" in self.figures and not isinstance(self.predict.mode, HighRes):
             raise ConfigError("--figure clusters shows what --mode highres makes: give that, too.")
+        if "clusters" in self.figures and self.predict.mode.num_clusters is None:
+            raise ConfigError("With --crops this model has no clusters: give --clusters 32, too.")
 
     def write(self, result: "Segmentation", path: str, name: str) -> dict[str, Any]:
         """Write the files of one picture and return its part of the JSON.

@@ -1,5 +1,7 @@
 """The segmenter's modes by name, with a model's own settings where the user says nothing."""
 
+from dataclasses import replace
+
 from dinotxt.errors import ConfigError
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.dense import Mode
@@ -16,6 +18,7 @@ def find_mode(
     size: int | None = None,
     stride: int | None = None,
     crops: int | None = None,
+    clusters: int | None = None,
 ) -> Mode:
     """Return a mode.
 
@@ -27,6 +30,7 @@ def find_mode(
         stride: Distance between windows; None: the model's, or half of ``size``.
         crops: The budget of ``highres``, which is spent on the model's own mix of crops; None: the
             paper's 800 of 1%, 10% and 100%.
+        clusters: Groups of k-means in ``highres``; None: the model's with ``crops``, else 32.
 
     Raises:
         ConfigError: If there is no such mode, or the settings contradict it.
@@ -36,10 +40,13 @@ def find_mode(
         raise ConfigError(f"mode is {name!r}: give {' or '.join(MODES)}.")
     if crops is not None and name != "highres":
         raise ConfigError("crops goes with the mode highres: give that, too.")
+    if clusters is not None and name != "highres":
+        raise ConfigError("clusters goes with the mode highres: give that, too.")
     if stride is not None and name != "window":
         raise ConfigError("stride goes with the mode window: give that, too.")
     if name == "highres":
-        return _high_res(crops, size, defaults)
+        mode = _high_res(crops, size, defaults)
+        return mode if clusters is None else replace(mode, num_clusters=clusters)
     if name == "whole":
         return Whole(size)
     if size is None:

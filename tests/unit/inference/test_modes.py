@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from dinotxt.errors import CheckpointError, ConfigError
@@ -29,6 +31,10 @@ def test_crops_are_the_budget_of_highres_alone() -> None:
     expected = HighRes(crops=50, crop_size=320, areas=areas, shares=shares, num_clusters=None)
     assert find_mode("highres", own, crops=50) == expected
     assert find_mode("highres", own) == HighRes()
+    clustered = find_mode("highres", own, crops=50, clusters=64)
+    assert clustered == replace(expected, num_clusters=64)
+    with pytest.raises(ConfigError, match="clusters goes with the mode highres"):
+        find_mode("window", own, clusters=64)
     with pytest.raises(ConfigError, match="highres"):
         find_mode("window", _MODEL, crops=50)
 
