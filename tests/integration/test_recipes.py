@@ -5,16 +5,20 @@ import math
 import re
 from dataclasses import replace
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import timm
 import tokenizers
 from PIL import Image
+from pydantic import TypeAdapter
 from tokenizers import models, pre_tokenizers
 
 from dinotxt.config import differences
-from dinotxt.models.config import PretrainedTextConfig
+from dinotxt.files import read_json
+from dinotxt.inference.defaults import read_defaults
+from dinotxt.models.config import ModelConfig, PretrainedTextConfig
 from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.config import ModelStartConfig, TrainConfig, recipe_names, recipe_path
 from dinotxt.training.trainer import Trainer
@@ -168,3 +172,11 @@ def test_the_guide_names_every_recipe_of_the_paper_and_no_other() -> None:
     guide = Path(__file__).parents[2] / "docs" / "guides" / "scaling-out.md"
     named = set(re.findall(r"`((?:table|lit-)[\w-]+)`", guide.read_text("utf-8")))
     assert named == {name for name in recipe_names() if name.startswith(("table", "lit-"))}
+
+
+def test_the_shipped_lite_model_says_what_its_recipe_says() -> None:
+    recipe = TrainConfig.from_yaml("lite-cls")
+    saved = read_json(Path(str(files("dinotxt"))) / "weights" / "lite" / "config.json")
+    assert read_defaults(saved["extra"]) == recipe.inference
+    shipped = TypeAdapter(ModelConfig).validate_python(saved["model"])
+    assert shipped == recipe.model
