@@ -89,12 +89,12 @@ class TrainingBar:
             TextColumn("train"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.0f} pairs/s  loss {task.fields[loss]:.3f}"),
+            TextColumn("{task.fields[state]}"),
             TextColumn("{task.fields[recall]}"),
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=self._console)
-        self._task = self._progress.add_task("train", rate=0.0, loss=float("nan"), recall="")
+        self._task = self._progress.add_task("train", state="", recall="")
         self._begin = 0.0
         self._first = 0
         self._batch_size = 0
@@ -112,7 +112,8 @@ class TrainingBar:
         last = records[-1]
         seconds = max(time.perf_counter() - self._begin, 1e-9)
         rate = (last.step - self._first) * self._batch_size / seconds
-        self._progress.update(self._task, completed=last.step, rate=rate, loss=last.loss)
+        state = f"{rate:.0f} pairs/s  loss {last.loss:.3f}"
+        self._progress.update(self._task, completed=last.step, state=state)
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the recall at 1 in the bar and all metrics above it."""

@@ -14,8 +14,10 @@ _MOST_WORKERS = 8
 
 
 def default_workers() -> int:
-    """Return how many threads decode pictures where the user states nothing."""
-    return min(_MOST_WORKERS, os.cpu_count() or 1)
+    """Return how many threads decode where the user states nothing: the cores it may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(_MOST_WORKERS, cores)
 
 
 def prefetch(

@@ -74,6 +74,8 @@ class ZeroShotClassifier:
                 yield self._classify(sources[int(index)], features)
             if progress is not None:
                 progress(int(batch.indices[-1]) + 1, len(sources))
+        if progress is not None:
+            progress(len(sources), len(sources))
 
     def _classify(self, source: ImageSource, features: Features) -> Classification:
         similarity = (self._text @ features).astype(np.float64)

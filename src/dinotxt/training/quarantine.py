@@ -17,7 +17,7 @@ class Quarantine:
 
     Args:
         path: The file.
-        on_skip: Hears of each new one.
+        on_skip: Hears of each new one; None: a warning is logged.
         is_silent: Only count: another process of the run does the rest.
     """
 
@@ -46,8 +46,9 @@ class Quarantine:
             return
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(skip)) + "\n")
-        _log.warning("left out %s: %s", skip.path, skip.reason)
-        if self._on_skip is not None:
+        if self._on_skip is None:
+            _log.warning("left out %s: %s", skip.path, skip.reason)
+        else:
             self._on_skip(skip)
 
     def check(self, num_pairs: int, share: float) -> None:

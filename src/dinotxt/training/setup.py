@@ -9,6 +9,7 @@ from pathlib import Path
 from dinotxt.data.curated import CuratedPairs
 from dinotxt.data.curated_sampler import CuratedSampler
 from dinotxt.data.feature_store import FeatureStore
+from dinotxt.data.location import expand
 from dinotxt.data.pair_id import pair_ids
 from dinotxt.data.pairs import read_pairs
 from dinotxt.data.record import Pair
@@ -50,6 +51,20 @@ class RunData:
     validation: Validation | None
     keys: Sequence[str]
     fingerprint: str
+
+
+def check_places(data: DataConfig) -> None:
+    """Refuse pairs that are not there, before a backbone is downloaded or built.
+
+    Raises:
+        DataError: If a path means no file; streams are not looked at.
+    """
+    if data.streaming is not None:
+        return
+    for place in (data.train, data.val):
+        if isinstance(place, str):
+            file = place.rpartition("#")[0] if ".json#" in place else place
+            expand(file, lambda _: None)
 
 
 def transform_config(config: DataConfig, backbone: Backbone) -> TransformConfig:

@@ -13,6 +13,7 @@ from dinotxt.training.log import MetricsLog, Reporter, TensorBoardLog
 from dinotxt.training.loop import Evaluate, Loop
 from dinotxt.training.quarantine import Quarantine
 from dinotxt.training.run import Run
+from dinotxt.training.setup import check_places
 from dinotxt.training.state import claim
 
 
@@ -54,6 +55,7 @@ class Trainer:
             BackendError: If another process of the run is gone.
             DinotxtError: If the loss is not finite, or a signal stopped the run.
         """
+        check_places(self.config.data)
         output = self.config.output
         with joined(self.device) as world, torch.random.fork_rng():
             is_first = world.is_first

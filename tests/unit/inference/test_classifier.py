@@ -31,13 +31,13 @@ def test_many_pictures_come_in_order_and_bad_ones_are_reported(
     skipped: list[Skip] = []
     seen: list[tuple[int, int]] = []
     results = classify.classify_many(
-        [pictures["blue"], "missing.png", pictures["red"]],
+        [pictures["blue"], "missing.png", pictures["red"], "last.png"],
         on_skip=skipped.append,
         progress=lambda *report: seen.append(report),
     )
     assert [result.labels[0].label for result in results] == ["blue", "red"]
-    assert [skip.path for skip in skipped] == ["missing.png"]
-    assert seen[-1] == (3, 3)
+    assert [skip.path for skip in skipped] == ["missing.png", "last.png"]
+    assert seen[-1] == (4, 4)
 
 
 def test_a_bad_picture_raises(colour_encoder: Encoder) -> None:

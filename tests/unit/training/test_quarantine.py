@@ -21,6 +21,16 @@ def test_each_pair_is_written_once_also_after_a_restart(tmp_path: Path) -> None:
     ]
 
 
+def test_a_loss_is_told_once_by_the_callback_or_else_by_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = list[Skip]()
+    Quarantine(tmp_path / "a.jsonl", heard.append).add(Skip("a.jpg", "torn"))
+    assert (heard, caplog.messages) == ([Skip("a.jpg", "torn")], [])
+    Quarantine(tmp_path / "b.jsonl").add(Skip("b.jpg", "torn"))
+    assert caplog.messages == ["left out b.jpg: torn"]
+
+
 def test_too_many_lost_pairs_stop_the_run(tmp_path: Path) -> None:
     quarantine = Quarantine(tmp_path / "skipped.jsonl")
     quarantine.add(Skip("a.jpg", "torn"))

@@ -208,6 +208,14 @@ def test_other_pairs_under_the_same_path_are_refused(config: Make) -> None:
         Trainer(settings).fit()
 
 
+@pytest.mark.parametrize("key", ["data.train", "data.val"])
+def test_pairs_that_are_not_there_are_seen_before_the_backbone(config: Make, key: str) -> None:
+    settings = config(f"{key}=nowhere.csv", "model.backbone.weights=https://nowhere.invalid/a.pth")
+    with pytest.raises(DataError, match=r"nowhere\.csv does not exist"):
+        Trainer(settings).fit()
+    assert not settings.output.exists()
+
+
 def test_too_few_pairs_for_a_batch_are_an_error(config: Make) -> None:
     with pytest.raises(ConfigError, match="batch_size is 40"):
         Trainer(config("batch_size=40")).fit()
