@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.cluster.assignment import BlockSums, block_sums, nearest
+from dinotxt.cluster.assignment import BlockSums, block_sums, nearest_labels
 from dinotxt.cluster.blocks import Block, Vectors, blocks_of
 from dinotxt.cluster.seeding import choose_centroids, draw_sample
 from dinotxt.errors import DataError
@@ -70,7 +70,8 @@ class Clustering:
 
     def predict(self, vectors: Vectors) -> NDArray[np.int32]:
         """Return the nearest centroid ``[n]`` of each of the vectors ``[n, D]``."""
-        labels = [nearest(block, centroids=self.centroids).labels for block in blocks_of([vectors])]
+        blocks = blocks_of([vectors])
+        labels = [nearest_labels(block, centroids=self.centroids) for block in blocks]
         return np.concatenate(labels) if labels else np.empty(0, dtype=np.int32)
 
 

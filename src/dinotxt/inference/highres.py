@@ -26,6 +26,7 @@ _LONGEST = 4096
 _MAX_JITTER = 0.25  # from here on a quadrilateral may lose its shape
 _TIMED_BATCHES = 3
 _BACKBONE_SHARE = 0.9
+_HELD_BYTES = 1 << 25  # of patches that are projected at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +180,7 @@ class HighRes:
             DataError: If the model gives features that are not finite.
         """
         require_torch("The mode highres", "take whole or window")
-        from dinotxt.inference.projection import FeatureGrid, warp
+        from dinotxt.inference.projection import FeatureGrid
 
         height, width = self._grid_shape(picture, encoder.towers.patch_dim)
         grid = FeatureGrid(height, width, encoder.towers.patch_dim, feather=self.feather)
@@ -188,12 +189,33 @@ class HighRes:
         for level in self._levels(across / down):
             pixels = _scaled(encoder, picture, level, side)
             importance = grid.rarity(level.quads) if self.balance else None
-            for quads in _batches(level, batch_size):
-                patches = encoder.towers.encode_patches(warp(pixels, quads, side))
-                check_finite(patches)
-                patches = unit(patches) if self.normalize else patches
+            for quads, patches in self._encoded(encoder, pixels, level, batch_size):
                 grid.add(quads, patches, importance)
         return grid.mean()
+
+    def _encoded(
+        self, encoder: Encoder, pixels: Features, level: CropLevel, batch_size: int
+    ) -> Iterator[tuple[NDArray[np.float64], Features]]:
+        """Yield crops and their patches, as many at once as 32 MiB hold; the next ones overwrite.
+
+        The more there are, the less often the grid is read and written.
+        """
+        from dinotxt.inference.projection import warp
+
+        side, _ = window_input(encoder.towers, self.crop_size, self.crop_size)
+        held, begin, count = np.empty(0, dtype=np.float32), 0, len(level.quads)
+        for start in range(0, count, batch_size):
+            quads = level.quads[start : start + batch_size]
+            patches = encoder.towers.encode_patches(warp(pixels, quads, side))
+            check_finite(patches)
+            if not start:
+                most = max(1, _HELD_BYTES // patches.nbytes) * batch_size
+                held = np.empty((min(most, count), *patches.shape[1:]), dtype=np.float32)
+            end = start + len(quads)
+            held[start - begin : end - begin] = unit(patches) if self.normalize else patches
+            if end - begin == len(held) or end == count:
+                yield level.quads[begin:end], held[: end - begin]
+                begin = end
 
     def _levels(self, aspect: float = 1.0) -> list[CropLevel]:
         return layout(
@@ -242,11 +264,6 @@ def _scaled(encoder: Encoder, picture: Picture, level: CropLevel, side: int) -> 
         min(math.ceil(side / share), _LONGEST) for share in (level.width, level.height)
     )
     return encoder.transform.normalize(encoder.transform.resize(picture, (width, height)))
-
-
-def _batches(level: CropLevel, batch_size: int) -> Iterator[NDArray[np.float64]]:
-    for start in range(0, len(level.quads), batch_size):
-        yield level.quads[start : start + batch_size]
 
 
 def _cluster(features: Features, k: int, seed: int) -> tuple[NDArray[np.int32], Features]:

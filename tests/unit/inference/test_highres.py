@@ -67,6 +67,16 @@ def test_equal_seeds_give_equal_results(colour_encoder: Encoder) -> None:
     assert not np.array_equal(label_map(1), label_map(2))
 
 
+def test_how_many_patches_are_held_changes_rounding_alone(
+    colour_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    many = _SMALL.features(colour_encoder, noise, batch_size=4)
+    monkeypatch.setattr("dinotxt.inference.highres._HELD_BYTES", 1)
+    few = _SMALL.features(colour_encoder, noise, batch_size=4)
+    np.testing.assert_allclose(many, few, atol=1e-5)
+
+
 def test_the_batch_size_changes_rounding_alone(colour_encoder: Encoder) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8))
     one = _SMALL.features(colour_encoder, noise, batch_size=1)

@@ -109,3 +109,16 @@ def test_a_warped_crop_samples_the_picture_as_the_loops_do() -> None:
                 place = _apply(matrix, (column + 0.5) / 8, (row + 0.5) / 8)
                 expected = _bilinear(picture.transpose(1, 2, 0), *place)
                 assert square[:, row, column] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("feather", [False, True])
+def test_crops_added_together_or_one_by_one_have_the_same_means(feather: bool) -> None:
+    generator = np.random.default_rng(0)
+    (level,) = layout(9, (0.2,), (1.0,), jitter=0.1, seed=0)
+    patches = generator.standard_normal((9, 3, 4, 5), dtype=np.float32)
+    together, apart = (FeatureGrid(70, 45, 5, feather=feather) for _ in range(2))
+    together.add(level.quads, patches)
+    for place in range(9):
+        apart.add(level.quads[place : place + 1], patches[place : place + 1])
+    np.testing.assert_allclose(together.weights, apart.weights, rtol=1e-5)
+    np.testing.assert_allclose(together.mean(), apart.mean(), atol=1e-5)
