@@ -136,16 +136,17 @@ class FeatureGrid:
         )
         rows, columns = (np.arange(part.start, part.stop) for part in tile)
         places = _project(inverse, (rows + 0.5) / height, (columns + 0.5) / width)
-        hits = _hits(places)
-        cells, which = np.divmod(hits, len(numbers))
-        across, down, depth = (values.ravel()[hits] for values in places)
+        hits, counts = _hits(places)
+        cells = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        which = hits - cells * len(numbers)
+        across, down, depth = (values.ravel().take(hits) for values in places)
         low_row, by_row = _between(down / depth, crops.tents[0])
         low_column, by_column = _between(across / depth, crops.tents[1])
         if crops.importance is not None:
-            by_row *= crops.importance[tile].ravel()[cells, None]
-        first = (numbers[which] * crops.grid[0] + low_row) * crops.grid[1] + low_column
+            by_row *= crops.importance[tile].ravel().take(cells)
+        first = (numbers.take(which) * crops.grid[0] + low_row) * crops.grid[1] + low_column
         indices, weights = _taps(first, by_row, by_column, crops.grid)
-        starts = 4 * np.searchsorted(cells, np.arange(len(rows) * len(columns)))
+        starts = 4 * (np.cumsum(counts) - counts)
         features = F.embedding_bag(
             torch.from_numpy(indices.ravel()),
             crops.patches,
@@ -158,7 +159,8 @@ class FeatureGrid:
         else:
             self._sums[tile] = features
             self._begun[place] = True
-        sums = np.bincount(cells, weights.sum(axis=1), minlength=len(rows) * len(columns))
+        totals = (by_row[0] + by_row[1]) * (by_column[0] + by_column[1])
+        sums = np.bincount(cells, totals, minlength=len(counts))
         self.weights[tile] += sums.reshape(len(rows), len(columns)).astype(np.float32)
 
 
@@ -182,12 +184,20 @@ def _project(
     return first, second, third
 
 
-def _hits(places: tuple[Features, Features, Features]) -> NDArray[np.int64]:
-    """Return which of ``[P, m]`` cells and crops meet, as places in the flat array, ascending."""
+def _hits(
+    places: tuple[Features, Features, Features],
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return which of ``[P, m]`` cells and crops meet, and how many crops each cell meets.
+
+    Returns:
+        Places in the flat array, ascending, and counts ``[P]``.
+    """
     across, down, depth = places
     least, most = -_NEAR * depth, (1 + _NEAR) * depth
     inside = (across >= least) & (across <= most) & (down >= least) & (down <= most)
-    return np.flatnonzero(inside & (depth > 0))
+    inside &= depth > 0
+    counts = np.count_nonzero(inside, axis=1)
+    return np.flatnonzero(inside).astype(np.int32), counts.astype(np.int32)
 
 
 def _taps(
@@ -200,24 +210,35 @@ def _taps(
 
     Args:
         first: ``[N]``, the upper left patch.
-        by_row: ``[N, 2]``, the weights of its row and the next one.
-        by_column: ``[N, 2]``, likewise.
+        by_row: ``[2, N]``, the weights of its row and the next one.
+        by_column: ``[2, N]``, likewise.
         grid: Rows and columns of patches of a crop; the next patch is the same where there is one.
     """
     below, right = (grid[1] if grid[0] > 1 else 0), (1 if grid[1] > 1 else 0)
-    indices = first[:, None] + np.array([0, right, below, below + right], dtype=np.int32)
-    weights = by_row[:, :, None] * by_column[:, None, :]
-    return indices, weights.reshape(-1, 4)
+    indices = np.empty((len(first), 4), dtype=np.int32)
+    weights = np.empty((len(first), 4), dtype=np.float32)
+    for tap, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        np.add(first, np.int32(row * below + column * right), out=indices[:, tap])
+        np.multiply(by_row[row], by_column[column], out=weights[:, tap])
+    return indices, weights
 
 
 def _between(places: Features, tent: Features) -> tuple[NDArray[np.int32], Features]:
     """Return the patch before each place from 0 to 1, and what it and the next one weigh.
 
     Beyond the outer patches' centres the edge holds.
+
+    Returns:
+        ``[N]`` and ``[2, N]``.
     """
     count = len(tent)
-    centres = np.clip(places * np.float32(count) - np.float32(0.5), 0, count - 1)
+    centres = places * np.float32(count)
+    centres -= np.float32(0.5)
+    np.clip(centres, 0, count - 1, out=centres)
     low = np.minimum(centres.astype(np.int32), max(count - 2, 0))
-    share = centres - low.astype(np.float32)
-    weights = np.stack([(1 - share) * tent[low], share * tent[np.minimum(low + 1, count - 1)]], 1)
+    weights = np.empty((2, len(places)), dtype=np.float32)
+    np.subtract(centres, low, out=weights[1], casting="same_kind")
+    np.subtract(1, weights[1], out=weights[0])
+    weights[0] *= tent.take(low)
+    weights[1] *= np.append(tent[1:], tent[-1:]).take(low)
     return low, weights
