@@ -143,7 +143,7 @@ def joined(device: torch.device) -> Iterator[World]:
     Raises:
         BackendError: If the device is for one process only, or another process is gone.
     """
-    if not dist.is_initialized() and not all(name in os.environ for name in _LAUNCH):
+    if _is_alone():
         yield World(device)
         return
     if device.type not in {"cpu", "cuda"}:
@@ -166,6 +166,14 @@ def joined(device: torch.device) -> Iterator[World]:
         ) from error
     if is_own:  # after an error the others may be gone, and leaving in order would wait for them
         dist.destroy_process_group()
+
+
+def _is_alone() -> bool:
+    """Tell if there is nobody to meet, also where ``torchrun`` started one process."""
+    if dist.is_initialized():
+        return dist.get_world_size() == 1
+    launched = all(name in os.environ for name in _LAUNCH)
+    return not launched or os.environ["WORLD_SIZE"] == "1"
 
 
 def _meet(backend: str) -> None:

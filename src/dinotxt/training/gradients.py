@@ -66,16 +66,15 @@ class Gradients:
         values = bucket.buffer()
         shares = values.tensor_split(self._world.size)
         own = shares[self._world.rank]
-        received = list(self._received(bucket.index(), own))
-        works = self._exchange(shares, received, _SHARES)
-        received[self._world.rank] = own
-        self._buckets.append(_Bucket(shares, received, works))
+        received = list(self._room(bucket.index(), own))
+        received.insert(self._world.rank, own)
+        self._buckets.append(_Bucket(shares, received, self._exchange(shares, received, _SHARES)))
 
-    def _received(self, number: int, share: Tensor) -> Sequence[Tensor]:
-        """Return room for the same share from every process, used again at the next step."""
+    def _room(self, number: int, share: Tensor) -> Sequence[Tensor]:
+        """Return room for the same share of each other process, used again at the next step."""
         space = self._space.get(number)
         if space is None or space.shape[1:] != share.shape or space.dtype != share.dtype:
-            space = share.new_empty(self._world.size, *share.shape)
+            space = share.new_empty(self._world.size - 1, *share.shape)
             self._space[number] = space
         return space.unbind()
 

@@ -155,6 +155,19 @@ def test_a_state_goes_on_to_the_same_bits_with_as_many_processes(
     together(3, work)
 
 
+def test_one_process_that_torchrun_started_trains_as_one_by_itself(
+    config: Make, together: Together
+) -> None:
+    def work(rank: int) -> Any:
+        with joined(CPU) as world:
+            return five_steps(config(), world, torch.float64)[:2]
+
+    losses, weights, _ = five_steps(config(), World(CPU), torch.float64)
+    (result,) = together(1, work)
+    assert result[0] == losses
+    torch.testing.assert_close(result[1], weights, rtol=0, atol=0)
+
+
 def test_rows_that_no_process_looked_up_do_not_travel(together: Together) -> None:
     class Towers(nn.Module):
         def __init__(self) -> None:
@@ -255,7 +268,13 @@ def test_processes_tell_each_other(together: Together) -> None:
     assert together(3, work) == [[*expected, [0, 1, 2]]] * 3
 
 
-def test_one_process_is_alone_and_asks_nobody() -> None:
+@pytest.mark.parametrize("launch", [{}, {"RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": "1"}])
+def test_one_process_is_alone_and_asks_nobody(
+    monkeypatch: pytest.MonkeyPatch, launch: dict[str, str]
+) -> None:
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     with joined(CPU) as world:
         assert (world.size, world.is_first, world.group) == (1, True, None)
         assert not dist.is_initialized()
