@@ -12,7 +12,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,13 +102,32 @@ def main(name: str, measure: Callable[[bool], dict[str, Figure]]) -> None:
     parser.add_argument("--json", metavar="FILE|-", default="-")
     parser.add_argument("--quick", action="store_true", help="at most a minute")
     arguments = parser.parse_args()
-    figures = {key: asdict(figure) for key, figure in measure(arguments.quick).items()}
-    report = {"name": name, "figures": figures, "machine": _machine(), "version": __version__}
+    write_report(name, measure(arguments.quick), arguments.json)
+
+
+def write_report(
+    name: str, figures: Mapping[str, Figure], target: str, **more: Mapping[str, object]
+) -> None:
+    """Write what a benchmark found as JSON.
+
+    Args:
+        name: Of the benchmark.
+        figures: By their keys.
+        target: A file, or ``-`` for the standard output.
+        more: What else the report should hold.
+    """
+    report = {
+        "name": name,
+        "figures": {key: asdict(figure) for key, figure in figures.items()},
+        **more,
+        "machine": _machine(),
+        "version": __version__,
+    }
     text = json.dumps(report, indent=2) + "\n"
-    if arguments.json == "-":
+    if target == "-":
         sys.stdout.write(text)
     else:
-        Path(arguments.json).write_text(text, "utf-8")
+        Path(target).write_text(text, "utf-8")
 
 
 def _machine() -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Many clients against a server of this machine: rates, latencies, statuses and memory.
 
-As a script it holds 64 clients for a minute on a mix of requests:
-``python benchmarks/load.py [--model lite] [--clients 64] [--seconds 60] [--json FILE|-]``.
+As a script it holds 64 clients for a minute on a mix of requests, and prints the common report
+with rates and latencies under ``load``:
+``python benchmarks/load.py [--clients 64] [--seconds 60] [--quick] [--json FILE|-]``.
 """
 
 import argparse
@@ -25,7 +26,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
+from harness import at_least, limit, write_report
+
 _START_SECONDS = 180.0
+_STATED = (200, 429, 503)
+_MEMORY_GROWTH = 1.1  # what still counts as flat
 _LABELS = ("dog", "cat", "red car", "beach", "person on a bicycle", "food", "building", "bird")
 
 MakeRequest = Callable[[], bytes]
@@ -38,14 +43,33 @@ class Load:
     Attributes:
         seconds: Of each answered request.
         statuses: How often each status came.
+        duration: Seconds from the first request to the last answer.
     """
 
     seconds: list[float] = field(default_factory=list)
+    duration: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
 
     def percentile(self, percent: float) -> float:
         """Return a latency in milliseconds."""
         return round(1000 * float(np.percentile(self.seconds, percent)), 1)
+
+    def share_of_stated(self) -> float:
+        """Return which part was answered, or refused by a stated limit."""
+        return sum(self.statuses[status] for status in _STATED) / self.statuses.total()
+
+    def summary(self, clients: int) -> dict[str, object]:
+        """Return rates, statuses and latencies as plain types."""
+        return {
+            "clients": clients,
+            "requests": len(self.seconds),
+            "requests_per_second": round(len(self.seconds) / self.duration, 1),
+            "statuses": {str(status): number for status, number in sorted(self.statuses.items())},
+            "milliseconds": {
+                "mean": round(1000 * statistics.mean(self.seconds), 1),
+                **{f"p{percent}": self.percentile(percent) for percent in (50, 95, 99)},
+            },
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +138,9 @@ def hold(
     async def run() -> None:
         await asyncio.gather(*(ask() for _ in range(clients)))
 
+    start = time.monotonic()
     asyncio.run(run())
+    load.duration = time.monotonic() - start
     return load
 
 
@@ -184,34 +210,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="lite")
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, help="default: 60, or 10 with --quick")
+    parser.add_argument("--quick", action="store_true", help="ten seconds")
     parser.add_argument("--json", metavar="FILE|-", default="-")
     given = parser.parse_args()
+    seconds = given.seconds or (10.0 if given.quick else 60.0)
     with serving(given.model) as server:
         make = mixed_requests()
-        hold(server.url, make, clients=given.clients, seconds=given.seconds / 6)  # warm-up
+        hold(server.url, make, clients=given.clients, seconds=seconds / 3)  # warm-up
         before = server.memory()
-        load = hold(server.url, make, clients=given.clients, seconds=given.seconds)
+        load = hold(server.url, make, clients=given.clients, seconds=seconds)
         after = server.memory()
-    report = {
-        "clients": given.clients,
-        "seconds": given.seconds,
-        "requests": len(load.seconds),
-        "requests_per_second": round(len(load.seconds) / given.seconds, 1),
-        "statuses": {str(status): number for status, number in sorted(load.statuses.items())},
-        "milliseconds": {
-            "mean": round(1000 * statistics.mean(load.seconds), 1),
-            "p50": load.percentile(50),
-            "p95": load.percentile(95),
-            "p99": load.percentile(99),
-        },
-        "memory_mib": {"before": round(before, 1), "after": round(after, 1)},
+    figures = {
+        "answered": at_least(load.share_of_stated(), goal=1.0, unit="of all requests"),
+        "memory": limit(after, limit=_MEMORY_GROWTH * before, unit="MiB"),
     }
-    text = json.dumps(report, indent=2) + "\n"
-    if given.json == "-":
-        sys.stdout.write(text)
-    else:
-        Path(given.json).write_text(text, "utf-8")
+    memory = {"before": round(before, 1), "after": round(after, 1)}
+    write_report("load", figures, given.json, load=load.summary(given.clients), memory_mib=memory)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,11 @@ def test_sixty_four_clients_are_answered_or_refused_by_the_limits(
     options = ["--model", str(tiny_model), "--seconds", "15", "--json", str(out)]
     subprocess.run([sys.executable, str(_SCRIPT), *options], check=True, timeout=300)
     report = json.loads(out.read_text())
-    assert report["clients"] == 64
-    assert report["statuses"]["200"] > 64
-    assert set(report["statuses"]) <= {"200", "429", "503"}
+    load = report["load"]
+    assert load["clients"] == 64
+    assert load["statuses"]["200"] > 64
+    assert set(load["statuses"]) <= {"200", "429", "503"}
+    assert load["milliseconds"]["p50"] <= load["milliseconds"]["p95"]
+    assert report["figures"]["answered"]["value"] == 1
     memory = report["memory_mib"]
     assert memory["after"] < memory["before"] + 100
