@@ -38,7 +38,8 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
 ) -> None:
     curate(CurationConfig.model_validate({**settings, "output": str(tmp_path / "whole")}), "run")
     path = tmp_path / "killed.yaml"
-    path.write_text(yaml.safe_dump({**settings, "output": str(tmp_path / "killed")}))
+    killed = {**settings, "output": str(tmp_path / "killed")}
+    path.write_text(yaml.safe_dump(killed, sort_keys=False))
     command = [sys.executable, "-m", "dinotxt", "curate", "run", str(path), "--quiet"]
     for stage in ("match", "embed", "cluster", "keep"):
         process = subprocess.Popen(command, start_new_session=True)
