@@ -40,16 +40,23 @@ def read_state_dict(path: str | Path) -> StateDict:
             warnings.simplefilter("ignore", UserWarning)  # other pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
         message = (
             f"{path} is refused: it is damaged or holds more than tensors, which could run code"
-            f" ({reason}). Get the file again or convert it to safetensors where you trust it."
+            f" ({_refusal(error)}). Get the file again, or convert it to safetensors where you"
+            " trust it."
         )
         raise CheckpointError(message) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         message = f"{path} is damaged or not a weight file ({error}): delete it and get it again."
         raise CheckpointError(message) from None
     return _tensors(content, path)
+
+
+def _refusal(error: pickle.UnpicklingError) -> str:
+    """Return what torch did not load, without its advice to load it after all."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    named = (line for line in lines if re.search(r"GLOBAL|Unsupported|Can only", line))
+    return next(named, "Weights only load failed").rstrip(".")
 
 
 def load_backbone_weights(module: nn.Module, weights: str) -> None:
