@@ -12,6 +12,7 @@ from dinotxt.cluster.blocks import Block
 
 _SCORES = 1 << 20  # scores held at once: 4 MiB of float32 stay in the cache
 _MIN_CHUNK, _MAX_CHUNK = 128, 2048
+_ALIGNMENT = 64  # bytes, of torch's own buffers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +99,10 @@ def _scored(
     buffer = torch.empty(size, len(centroids), device=device)
     aligned = torch.empty(size, centroids.shape[1], device=device)  # rounding may follow alignment
     for chunk in block.chunks(size):
-        rows = aligned[: len(chunk)].copy_(torch.from_numpy(chunk))
+        rows = torch.from_numpy(chunk)
+        is_ready = rows.dtype == aligned.dtype and rows.is_contiguous() and device == "cpu"
+        if not is_ready or rows.data_ptr() % _ALIGNMENT:
+            rows = aligned[: len(chunk)].copy_(rows)
         scores = torch.addmm(offset, rows, columns, out=buffer[: len(rows)])
         labels = _argmax(scores)
         best = scores.gather(1, labels[:, None])[:, 0]

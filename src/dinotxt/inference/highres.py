@@ -271,12 +271,15 @@ def _cluster(features: Features, k: int, seed: int) -> tuple[NDArray[np.int32], 
 
     k-means iterates over an even sample of the cells.
     """
+    import torch
+
     from dinotxt.cluster import Lloyd, kmeans
 
     height, width, dim = features.shape
     cells = features.reshape(-1, dim)
     step = math.ceil(math.sqrt(len(cells) / _MOST_ROWS))
-    sample = np.ascontiguousarray(features[step // 2 :: step, step // 2 :: step]).reshape(-1, dim)
+    even = torch.from_numpy(features)[step // 2 :: step, step // 2 :: step]
+    sample = even.reshape(-1, dim).numpy()  # aligned as torch aligns, which saves copies
     rows = sample if len(sample) >= k else cells
     lloyd = Lloyd(iterations=20, tolerance=1e-3)
     clustering = kmeans(rows, min(k, len(rows)), seed=seed, lloyd=lloyd)
