@@ -30,6 +30,7 @@ from dinotxt.evaluation.analysis.study import Sample, Study, mode_settings, open
 from dinotxt.evaluation.analysis.tally import Tally
 from dinotxt.evaluation.job import Job
 from dinotxt.results.report import Metric
+from dinotxt.text.prompt import synonyms
 
 _NUM_EXAMPLES = 5
 
@@ -60,7 +61,7 @@ class _Both:
         maps: dict[str, IndexMap] = {"truth": sample.truth, "original names": before}
         maps["optimised names"] = after
         pairs = zip(self.study.labels, self.names, strict=True)
-        legend = [old if old == new else f"{old}: {new}" for old, new in pairs]
+        legend = [new if old in synonyms(new) else f"{old}: {new}" for old, new in pairs]
         return draw_panels(sample.picture, maps, legend)
 
 

@@ -80,8 +80,9 @@ def nearest_words(
         others = np.delete(near, row, axis=0)
         margin = values - others.max(axis=0) if len(others) else values
         akin = np.array(_top(text @ names[row], _NEAR_NAME))
-        orders = (akin[_top(value[akin], count)].tolist() for value in (values, margin))
-        chosen.append([(words[place], float(values[place])) for place in _merged(*orders, count)])
+        first, second = (akin[_top(value[akin], count)].tolist() for value in (values, margin))
+        places = _merged(first, second, count)
+        chosen.append([(words[place], float(values[place])) for place in places])
     return chosen
 
 
