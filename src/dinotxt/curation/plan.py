@@ -45,7 +45,7 @@ class Rates:
     """
 
     read: float = 5_000
-    match: float = 100_000
+    match: float = 80_000
     balance: float = 70_000
     embed: float = 0.4
     gflops: float = 50
