@@ -23,11 +23,20 @@ def _write_pictures(folder: Path) -> None:
         picture.save(path)
 
 
+def _write_masks(folder: Path) -> None:
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    Image.new("RGB", (64, 48), (40, 90, 160)).save(folder / "images" / "a.png")
+    Image.new("L", (64, 48), 1).save(folder / "labels" / "a.png")
+    (folder / "classes.txt").write_text("road\ntree\n")
+
+
 @pytest.fixture
 def sample_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with pictures and pairs under the names that pages use."""
     folder = tmp_path / "work"
     _write_pictures(folder)
+    _write_masks(folder / "val")
     rows = [f"{name},a picture of number {n}" for n, name in enumerate(_PICTURES)]
     (folder / "pairs.csv").write_text("\n".join(["path,caption", *rows]) + "\n")
     monkeypatch.chdir(folder)
