@@ -192,10 +192,12 @@ class ModelStartConfig(Config):
 
     Attributes:
         path: Its folder, such as ``runs/lite/model``.
+        fresh: How the names of parameters begin that keep their own initialisation instead.
     """
 
     kind: Literal["model"] = "model"
     path: Path
+    fresh: tuple[str, ...] = ()
 
 
 StartConfig = Annotated[RidgeConfig | ModelStartConfig, Field(discriminator="kind")]

@@ -1,6 +1,7 @@
 """What the trained parameters of a new run start from."""
 
 import torch
+from torch import Tensor
 
 from dinotxt.checkpoints.format import load_model
 from dinotxt.errors import ConfigError
@@ -28,5 +29,14 @@ def start(
         return
     if not config.path.is_dir():
         raise ConfigError(f"start.path: there is no model folder {config.path}: train it first.")
-    saved = load_model(config.path).model
-    model.load_trainable(saved.trainable_state_dict(), config.path)
+    saved = load_model(config.path).model.trainable_state_dict()
+    model.load_trainable(saved | _fresh(model, config.fresh), config.path)
+
+
+def _fresh(model: DinoTxt, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the parameters of a model whose names begin so."""
+    own = model.trainable_state_dict()
+    unknown = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in own)]
+    if unknown:
+        raise ConfigError(f"start.fresh: no trained parameter's name begins with {unknown[0]}.")
+    return {name: value for name, value in own.items() if name.startswith(prefixes)}

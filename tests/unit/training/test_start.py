@@ -6,6 +6,7 @@ import torch
 
 from dinotxt.checkpoints.format import load_model
 from dinotxt.errors import CheckpointError, ConfigError
+from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.trainer import Trainer
 
@@ -43,3 +44,24 @@ def test_freezing_nothing_or_everything_is_refused(config: Make) -> None:
         Trainer(config("optim.groups=[{prefix: txt, lr_factor: 0}]")).fit()
     with pytest.raises(ConfigError, match="freeze everything"):
         Trainer(config("optim.groups=[{prefix: '', lr_factor: 0}]")).fit()
+
+
+def test_fresh_parts_of_a_start_keep_their_own_initialisation(config: Make, tmp_path: Path) -> None:
+    first = Trainer(config()).fit()
+    start = f"start={{kind: model, path: {first.path}/model, fresh: [text_encoder.projection]}}"
+    settings = config(f"output={tmp_path}/second", "seed=5", start, ONLY_SCALE)
+    second = Trainer(settings).fit()
+    before = load_model(first.path / "model").model.trainable_state_dict()
+    after = load_model(second.path / "model").model.trainable_state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"logit_scale", "text_encoder.projection.weight"}
+    torch.manual_seed(5)
+    own = DinoTxt.from_config(settings.model).text_encoder.projection.weight
+    torch.testing.assert_close(after["text_encoder.projection.weight"], own.detach())
+
+
+def test_a_fresh_part_that_is_not_there_is_refused(config: Make, tmp_path: Path) -> None:
+    first = Trainer(config()).fit()
+    start = f"start={{kind: model, path: {first.path}/model, fresh: [text_encoder.projektion]}}"
+    with pytest.raises(ConfigError, match=r"start\.fresh: no trained parameter's name begins with"):
+        Trainer(config(f"output={tmp_path}/second", start)).fit()
