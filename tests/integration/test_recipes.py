@@ -87,7 +87,7 @@ def tiny(name: str, folder: Path, output: Path) -> TrainConfig:
         changes.append("model.vision_head.dim=32")  # the width of the text encoder
     if isinstance(recipe.start, ModelStartConfig):
         first = Trainer(tiny("lite", folder, output.parent / "first"), device="cpu").fit()
-        changes.append(f"start={{kind: model, path: {first.path / 'model'}}}")
+        changes.append(f"start.path={first.path / 'model'}")
     return TrainConfig.from_yaml(name, *changes)
 
 
