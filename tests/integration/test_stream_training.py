@@ -168,6 +168,24 @@ def test_broken_samples_are_written_down_and_too_many_of_them_stop_the_run(
         fit(config(str(shards), "two", "data.max_skipped=0.05"))
 
 
+def test_a_torn_parquet_shard_is_written_down_and_the_others_train(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    columns = {
+        "jpg": [picture(n) for n in range(12)],
+        "caption": [f"number {n}" for n in range(12)],
+    }
+    for name in ("a", "b"):
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"{name}.parquet")
+    torn = tmp_path / "b.parquet"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    losses, _ = fit(config(str(tmp_path / "*.parquet"), "torn"))
+    assert len(losses) == 6
+    (line,) = (tmp_path / "torn/skipped.jsonl").read_text().splitlines()
+    assert json.loads(line)["path"] == str(torn)
+    assert "is not a readable Parquet file" in json.loads(line)["reason"]
+
+
 def test_a_shard_that_cannot_be_had_stops_the_run(config: Callable[..., TrainConfig]) -> None:
     with pytest.raises(DataError, match="does not exist"):
         fit(config("memory://nowhere/s-{0..1}.tar", "none"))

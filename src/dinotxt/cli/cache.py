@@ -60,7 +60,7 @@ def cache(
     if config is None and (backbone is None or data is None):
         raise typer.BadParameter("give --backbone and --data, or --config.")
     with session("cache", json_path, quiet) as current:
-        model, settings, seed = _settings(config, backbone, weights, data, size)
+        model, settings, seed, needed = _settings(config, backbone, weights, data, size)
         from dinotxt.checkpoints.sources import build_backbone
         from dinotxt.data.pairs import read_pairs
         from dinotxt.data.transform import Transform
@@ -75,7 +75,7 @@ def cache(
             transform,
             pairs,
             out,
-            tokens=_tokens(tokens, model, by_recipe=config is not None),
+            tokens=_tokens(tokens, needed),
             views=_views(views, settings, transform, seed),
             device=device,
         )
@@ -102,37 +102,37 @@ def _settings(
     weights: str | None,
     data: str | None,
     size: int | None,
-) -> "tuple[ModelConfig, DataConfig, int]":
-    """Return the model, the data settings and the seed: the recipe's, changed by the options."""
+) -> "tuple[ModelConfig, DataConfig, int, Kind]":
+    """Return the model, data settings, seed and tokens: the recipe's, changed by the options."""
     from dataclasses import replace
 
     from dinotxt.models.config import BackboneConfig, ModelConfig
     from dinotxt.training.config import DataConfig, TrainConfig
+    from dinotxt.training.vision import needed_patches
 
     changes = {key: value for key, value in (("train", data), ("size", size)) if value is not None}
     if recipe is None:
         assert backbone is not None
         config = BackboneConfig(name=backbone, weights=weights)
-        return ModelConfig(backbone=config), DataConfig.model_validate(changes), 0
+        return ModelConfig(backbone=config), DataConfig.model_validate(changes), 0, "pooled"
     run = TrainConfig.from_yaml(recipe)
     model = run.model
     if backbone is not None:
         model = replace(model, backbone=BackboneConfig(name=backbone, weights=weights))
     elif weights is not None:
         model = replace(model, backbone=replace(model.backbone, weights=weights))
-    return model, run.data.model_copy(update=changes), run.seed
+    needed: Kind = "all" if needed_patches(run) is None else "pooled"
+    return model, run.data.model_copy(update=changes), run.seed, needed
 
 
-def _tokens(given: str | None, model: "ModelConfig", *, by_recipe: bool) -> "Kind":
+def _tokens(given: str | None, needed: "Kind") -> "Kind":
+    if given is None:
+        return needed
     if given == "all":
         return "all"
     if given == "pooled":
         return "pooled"
-    if given is not None:
-        raise typer.BadParameter(f"--tokens is {given!r}: give all or pooled.")
-    from dinotxt.training.vision import pooled_kind
-
-    return "all" if by_recipe and pooled_kind(model.vision_head) is None else "pooled"
+    raise typer.BadParameter(f"--tokens is {given!r}: give all or pooled.")
 
 
 def _views(

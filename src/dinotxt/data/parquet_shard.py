@@ -17,11 +17,16 @@ _KEYS = ("__key__", "key", "uid", "id", "image_id")
 _ROWS = 64
 
 
+class TornParquetError(DataError):
+    """A Parquet file is there, but its bytes are no whole Parquet file."""
+
+
 def num_rows(source: Any) -> int:
     """Return the rows of a Parquet file (a path or an open file) by its footer.
 
     Raises:
-        DataError: If it is no Parquet file.
+        TornParquetError: If it is no whole Parquet file.
+        DataError: If it cannot be read at all.
     """
     parquet = import_extra("pyarrow.parquet", extra="parquet")
     arrow = import_extra("pyarrow", extra="parquet")
@@ -29,7 +34,7 @@ def num_rows(source: Any) -> int:
         with parquet.ParquetFile(source) as table:
             return int(table.metadata.num_rows)
     except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"{source} is not a readable Parquet file ({error}).") from error
+        raise _refusal(source, error) from error
 
 
 def unpack_parquet(source: Path, target: Path) -> None:
@@ -44,7 +49,8 @@ def unpack_parquet(source: Path, target: Path) -> None:
         target: The tar.
 
     Raises:
-        DataError: If the file cannot be read or lacks a column.
+        TornParquetError: If it is no whole Parquet file.
+        DataError: If the file cannot be read at all or lacks a column.
     """
     with atomic_path(target) as temporary, tarfile.open(temporary, "w") as archive:
         for number, row in enumerate(_rows(source)):
@@ -68,8 +74,21 @@ def _rows(source: Path) -> Iterator[dict[str, Any]]:
                         "captions": row[captions],
                         "key": None if key is None else row[key],
                     }
-    except arrow.ArrowException as error:
-        raise DataError(f"{source} is not a readable Parquet file ({error}).") from error
+    except (arrow.ArrowException, OSError) as error:
+        raise _refusal(source, error) from error
+
+
+def _refusal(source: Any, error: Exception) -> DataError:
+    """Tell a torn file from one that the disk or the network does not give.
+
+    Arrow finds some tears as an OSError, which then has no number; at an address the network may
+    have made it.
+    """
+    by_system = isinstance(error, OSError) and (
+        error.errno is not None or not isinstance(source, str | Path)
+    )
+    kind = DataError if by_system else TornParquetError
+    return kind(f"{source} is not a readable Parquet file ({error}).")
 
 
 def _columns(source: Path, names: Iterable[str]) -> tuple[str, str, str | None]:

@@ -94,8 +94,10 @@ class ShardCache:
             else:
                 source = target.with_suffix(".parquet")
                 self.remote.fetch(shard, source)
-                unpack_parquet(source, target)
-                source.unlink()
+                try:
+                    unpack_parquet(source, target)
+                finally:
+                    source.unlink()
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

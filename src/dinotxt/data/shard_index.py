@@ -15,7 +15,7 @@ from typing import Any
 
 from dinotxt.data.location import expand
 from dinotxt.data.pairs import find_tars
-from dinotxt.data.parquet_shard import num_rows
+from dinotxt.data.parquet_shard import TornParquetError, num_rows
 from dinotxt.data.prefetch import prefetch
 from dinotxt.data.remote import Remote, is_address
 from dinotxt.data.sample import tar_samples
@@ -80,14 +80,18 @@ def index_shards(
     listed = hashlib.sha256("\n".join(map(_version, shards)).encode()).hexdigest()[:16]
     kept = cache.folder / f"index-{listed}.json"
     counts: dict[str, int] = {}
+    skips: list[Skip] = []
     with suppress(DataError):
-        counts = {str(shard): int(count) for shard, count in read_json(kept)["counts"].items()}
+        content = read_json(kept)
+        counts = {str(shard): int(count) for shard, count in content["counts"].items()}
+        skips = [Skip(path, reason) for path, reason in content.get("skips", [])]
     if counts.keys() != set(shards):
-        counts = _count_all(shards, cache, report)
-        write_json(kept, {"counts": counts})
-    for shard in shards:
-        if not counts[shard]:
-            report(Skip(shard, "the shard has no sample"))
+        counts, skips = _count_all(shards, cache)
+        write_json(kept, {"counts": counts, "skips": [[s.path, s.reason] for s in skips]})
+    told = {skip.path for skip in skips}
+    skips += [Skip(x, "the shard has no sample") for x in shards if not counts[x] and x not in told]
+    for skip in skips:
+        report(skip)
     used = tuple(shard for shard in shards if counts[shard])
     if not used:
         raise DataError(f"{shards[0]} and the other shards have no sample.")
@@ -102,9 +106,7 @@ def _version(shard: str) -> str:
     return f"{shard} {status.st_size} {status.st_mtime_ns}"
 
 
-def _count_all(
-    shards: Sequence[str], cache: ShardCache, report: Callable[[Skip], None]
-) -> dict[str, int]:
+def _count_all(shards: Sequence[str], cache: ShardCache) -> tuple[dict[str, int], list[Skip]]:
     remote = cache.remote
     stated = {}
     for folder in {shard.rpartition("/")[0] for shard in shards}:
@@ -121,22 +123,25 @@ def _count_all(
             found = _look(shard, cache, skips.append)
         return found, skips
 
-    counts = {}
+    counts, lost = {}, list[Skip]()
     results = prefetch(count, shards, num_workers=_WORKERS, ahead=2 * _WORKERS)
     for shard, (found, skips) in zip(shards, results, strict=True):
         counts[shard] = found
-        for skip in skips:
-            report(skip)
-    return counts
+        lost += skips
+    return counts, lost
 
 
 def _look(shard: str, cache: ShardCache, report: Callable[[Skip], None]) -> int:
     """Count the samples in a shard itself; a remote tar is fetched for it, and kept."""
     if shard.endswith(".parquet"):
-        if not is_address(shard):
-            return num_rows(shard)
-        with cache.remote.open(shard) as stream:
-            return num_rows(stream)
+        try:
+            if not is_address(shard):
+                return num_rows(shard)
+            with cache.remote.open(shard) as stream:
+                return num_rows(stream)
+        except TornParquetError as error:
+            report(Skip(shard, str(error)))
+            return 0
     local = cache.open(shard)
     try:
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from dinotxt.data.parquet_shard import TornParquetError
 from dinotxt.data.record import ImageRef
 from dinotxt.data.sample import Sample, tar_samples
 from dinotxt.data.shard_cache import LocalShard, ShardCache, needs_copy
@@ -18,9 +19,13 @@ _FETCHERS = 2
 
 @dataclass(frozen=True, slots=True)
 class _OpenShard:
-    local: LocalShard
+    local: LocalShard | None
     samples: tuple[Sample, ...]
-    tear: str
+    tear: str = ""
+
+    def close(self) -> None:
+        if self.local is not None:
+            self.local.close()
 
 
 class ShardReader:
@@ -99,7 +104,7 @@ class ShardReader:
     def close(self) -> None:
         """Close all shards and end the threads."""
         for opened in self._open.values():
-            opened.local.close()
+            opened.close()
         self._open.clear()
         if self._fetchers is not None:
             self._fetchers.shutdown(wait=False, cancel_futures=True)
@@ -116,13 +121,21 @@ class ShardReader:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        local = self.cache.open(self.index.shards[number])
-        tears: list[Skip] = []
-        samples = tuple(tar_samples([local.path], tears.append))
-        torn = next((skip.reason for skip in tears if skip.path == str(local.path)), "")
-        self._open[number] = _OpenShard(local, samples, f": it is {torn}" if torn else "")
+        self._open[number] = _open(self.cache, self.index.shards[number])
         self._asked.discard(number)
         while len(self._open) > self.num_open:
             _, oldest = self._open.popitem(last=False)
-            oldest.local.close()
+            oldest.close()
         return self._open[number]
+
+
+def _open(cache: ShardCache, shard: str) -> _OpenShard:
+    """Return what a shard holds; of a torn tar what stands before the tear, else nothing."""
+    try:
+        local = cache.open(shard)
+    except TornParquetError as error:
+        return _OpenShard(None, (), f": {error}")
+    tears: list[Skip] = []
+    samples = tuple(tar_samples([local.path], tears.append))
+    torn = next((skip.reason for skip in tears if skip.path == str(local.path)), "")
+    return _OpenShard(local, samples, f": it is {torn}" if torn else "")

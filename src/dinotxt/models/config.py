@@ -188,6 +188,11 @@ def cls_width(config: VisionHeadConfig, dim: int, in_dim: int) -> int:
     return dim if config.raw_cls is None else in_dim
 
 
+def changes_patches(config: VisionHeadConfig) -> bool:
+    """Tell if a vision head trains patches of its own, which differ from the backbone's."""
+    return config.num_blocks > 0 or config.dim is not None or config.input_norm == "layer"
+
+
 PRESETS: dict[str, TransformerTextConfig] = {
     "tiny": TransformerTextConfig(width=256, layers=4, heads=4),
     "small": TransformerTextConfig(width=384, layers=6, heads=6),

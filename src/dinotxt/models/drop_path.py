@@ -12,7 +12,7 @@ import torch
 from torch import LongTensor, Tensor
 
 _PHILOX_BLOCK = 4  # numbers that one value of the counter gives
-_PATCH_STREAM = 0x70617463  # no block has this number
+_DROP_STREAM, _GRAM_STREAM = 0x70617463, 0x6772616D  # no block has these numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +52,18 @@ class SubsetDraw:
             num_patches: Patches of a sample.
             rate: Share of them that is dropped.
         """
+        return self._patches(num_patches, _num_kept(num_patches, rate), _DROP_STREAM)
+
+    def compared_patches(self, num_patches: int, count: int) -> LongTensor:
+        """Return ``count`` patches of each sample for the gram loss, ascending; at most all."""
+        return self._patches(num_patches, count, _GRAM_STREAM)
+
+    def _patches(self, num_patches: int, count: int, stream: int) -> LongTensor:
         blocks = -(-num_patches // _PHILOX_BLOCK)
-        seeds = np.random.SeedSequence([self.seed, self.step, _PATCH_STREAM])
+        seeds = np.random.SeedSequence([self.seed, self.step, stream])
         generator = np.random.Generator(np.random.Philox(seeds).advance(self.start * blocks))
         draws = generator.random((self.size, blocks * _PHILOX_BLOCK))[:, :num_patches]
-        order = np.argsort(draws, axis=1)[:, : _num_kept(num_patches, rate)]
+        order = np.argsort(draws, axis=1)[:, :count]
         return LongTensor(torch.from_numpy(np.sort(order, axis=1)))
 
 

@@ -67,16 +67,19 @@ class VisionHead(nn.Module):
 
     def forward(self, tokens: Tokens, *, draw: SubsetDraw | None = None) -> Tokens:
         """Return the head's tokens; ``draw`` fixes the drop path of a training step."""
-        if self.training and self.config.patch_dropout and draw is not None:
-            tokens = tokens.keep(
-                draw.kept_patches(tokens.patches.shape[1], self.config.patch_dropout)
-            )
+        tokens = self.seen(tokens, draw)
         if self._is_identity():
             return self._registers(tokens)
         sequence = self._input(tokens)
         for block in self.blocks:
             sequence = block(sequence, draw)
         return self._output(sequence, tokens)
+
+    def seen(self, tokens: Tokens, draw: SubsetDraw | None) -> Tokens:
+        """Return the backbone's tokens without the patches that a training step drops."""
+        if not (self.training and self.config.patch_dropout and draw is not None):
+            return tokens
+        return tokens.keep(draw.kept_patches(tokens.patches.shape[1], self.config.patch_dropout))
 
     def values(self, tokens: Tokens) -> Tokens:
         """Return the head's tokens with the last block's values for its attention (MaskCLIP)."""

@@ -46,6 +46,13 @@ class Batch:
         """Return the number of pictures B."""
         return len(self.vision if isinstance(self.vision, Tensor) else self.vision.cls)
 
+    def stand_in(self) -> "Batch":
+        """Return a black picture with a text of one token, to run where no pair is left."""
+        assert isinstance(self.vision, Tensor)
+        one = torch.ones(1, dtype=torch.int64)
+        owners = None if self.owners is None else one - 1
+        return Batch(self.vision.new_zeros(1, *self.vision.shape[1:]), one.view(1, 1), one, owners)
+
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
         vision = self.vision

@@ -14,8 +14,9 @@ from dinotxt.data.transform import TransformConfig
 from dinotxt.data.view import ViewConfig
 from dinotxt.errors import ConfigError
 from dinotxt.inference.defaults import InferenceDefaults
-from dinotxt.models.config import ModelConfig
+from dinotxt.models.config import ModelConfig, changes_patches
 from dinotxt.training.compute import ComputeConfig
+from dinotxt.training.loss_config import ClipLossConfig, LossConfig
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -156,22 +157,6 @@ class AdamWConfig(Config):
     average: Fraction | None = None
 
 
-class ClipLossConfig(Config):
-    """The softmax loss of CLIP (the paper's)."""
-
-    kind: Literal["clip"] = "clip"
-
-
-class SigmoidLossConfig(Config):
-    """The sigmoid loss of SigLIP, with a trained bias that starts at ``bias``."""
-
-    kind: Literal["sigmoid"] = "sigmoid"
-    bias: float = -10.0
-
-
-LossConfig = Annotated[ClipLossConfig | SigmoidLossConfig, Field(discriminator="kind")]
-
-
 class RidgeConfig(Config):
     """A closed-form start for a linear head: predict whitened caption vectors from pooled tokens.
 
@@ -265,6 +250,12 @@ class TrainConfig(Config):
             raise ValueError("data.captions: all needs loss.kind clip")
         if self.data.mixup is not None and self.data.captions != "drawn":
             raise ValueError("data.mixup mixes single captions: set data.captions to drawn")
+        if self.loss.gram is not None and not changes_patches(self.model.vision_head):
+            raise ValueError(
+                "loss.gram compares the vision head's patches with the backbone's, and this head "
+                "leaves them as they are: set model.vision_head.num_blocks or dim, or loss.gram "
+                "to null"
+            )
         return self
 
     @classmethod

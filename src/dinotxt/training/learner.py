@@ -116,7 +116,12 @@ class Learner:
         self.world.equalize(self.model.trainable_state_dict().values())
         is_sharded = self.world.control is not None and config.compute.parallel == "fsdp"
         kept = WholeModel(self.model) if is_sharded else None
-        towers = TrainedTowers(self.model, captions=config.data.captions, mixup=config.data.mixup)
+        towers = TrainedTowers(
+            self.model,
+            captions=config.data.captions,
+            mixup=config.data.mixup,
+            gram=config.loss.gram,
+        )
         accelerate(towers.blocks(), config.compute)
         return kept, parallelize(towers, config.compute, self.world)
 

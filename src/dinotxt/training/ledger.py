@@ -26,7 +26,7 @@ from dinotxt.training.flops import (
     planned_text,
     text_flops,
 )
-from dinotxt.training.vision import pooled_kind
+from dinotxt.training.vision import needed_patches
 
 Cached = Literal["none", "all", "pooled"]
 _LOSS_PRODUCTS = 8.0  # a tile's logits twice, and both of their gradients
@@ -162,7 +162,7 @@ class Ledger:
         return self.backbone.forward if self.frozen and self.cached == "none" else 0.0
 
     def _vision(self, batch: int) -> float:
-        kept = max(int((1 - self.drop_path) * batch), 1) / batch
+        kept = max(int((1 - self.drop_path) * batch), 1) / max(batch, 1)
         head = self.head.forward - (1 - kept) * self.head.branches
         if self.frozen:
             return (self.passes + 2) * head - self.head.first
@@ -181,4 +181,4 @@ def cached_kind(config: TrainConfig) -> Cached:
     """Tell what of the backbone's output a run reads from its cache."""
     if config.data.cache is None:
         return "none"
-    return "pooled" if pooled_kind(config.model.vision_head) else "all"
+    return "pooled" if needed_patches(config) else "all"

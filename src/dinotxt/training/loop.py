@@ -121,13 +121,9 @@ class Loop:
         )
         with StopRequest() as stop:
             for micro_batches in batches:
-                self._set_apart(micro_batches)
-                loss, lr = self.learner.update(self.step, micro_batches)
+                if self._set_apart(micro_batches):
+                    self._update(micro_batches)
                 self.step += 1
-                self.gflops += self.ledger.batches(micro_batches, num_ranks=self.world.size)
-                scale = self.learner.model.logit_scale.detach().exp()
-                record = StepRecord(self.step, math.nan, lr, math.nan, self.gflops)
-                self._unread.append((record, loss, scale))
                 stopped = self.world.collect([stop.name] if stop.name else [])
                 self._after_step(is_last=bool(stopped) or self.step == steps)
                 if stopped and self.step < steps:
@@ -137,12 +133,26 @@ class Loop:
                         "same command to go on."
                     )
 
-    def _set_apart(self, batches: Sequence[Batch]) -> None:
-        """Write down the pairs that could not be used, and stop where they are too many."""
-        for skip in self.world.collect([skip for batch in batches for skip in batch.skipped]):
+    def _set_apart(self, batches: Sequence[Batch]) -> bool:
+        """Write down the pairs that could not be used; tell if any pair of the step is left.
+
+        Raises:
+            DataError: If too many pairs were lost so far.
+        """
+        skips = self.world.collect([skip for batch in batches for skip in batch.skipped])
+        for skip in skips:
             self.quarantine.add(skip)
         expected = self.data.batches.num_expected(self.step)
         self.quarantine.check(expected, self.config.data.max_skipped)
+        return len(skips) < self.config.batch_size
+
+    def _update(self, batches: Sequence[Batch]) -> None:
+        """Take a step, whose loss is read later."""
+        loss, lr = self.learner.update(self.step, batches)
+        self.gflops += self.ledger.batches(batches, num_ranks=self.world.size)
+        scale = self.learner.model.logit_scale.detach().exp()
+        record = StepRecord(self.step + 1, math.nan, lr, math.nan, self.gflops)
+        self._unread.append((record, loss, scale))
 
     def _after_step(self, *, is_last: bool) -> None:
         config = self.config

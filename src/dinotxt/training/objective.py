@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dinotxt.losses import Exchange, clip_loss, sigmoid_loss
-from dinotxt.training.config import LossConfig
+from dinotxt.losses import Exchange, Ring, clip_loss, sigmoid_loss
+from dinotxt.training.loss_config import LossConfig
 
 
 class Objective(nn.Module):
@@ -26,7 +26,7 @@ class Objective(nn.Module):
         cls_dim: int | None = None,
     ) -> None:
         super().__init__()
-        self.exchange = exchange
+        self.exchange = exchange or Ring()
         self.cls_dim = cls_dim
         self.logit_bias = None
         if config.kind == "sigmoid":
@@ -38,6 +38,7 @@ class Objective(nn.Module):
         text_features: Tensor,
         log_scale: Tensor,
         owners: Tensor | None = None,
+        gram: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of the pictures and texts of all processes.
 
@@ -46,7 +47,23 @@ class Objective(nn.Module):
             text_features: ``[M, E]``, likewise.
             log_scale: The logarithm of the logit scale.
             owners: ``[M]``, the picture of each text; None: row by row.
+            gram: Parts of the gram loss, whose sum over all processes is added; None: it is off.
         """
+        loss = self._contrast(image_features, text_features, log_scale, owners)
+        return loss if gram is None else loss + self._total(gram)
+
+    def _total(self, parts: Tensor) -> Tensor:
+        """Return the sum over all processes; the gradient is that of the own parts."""
+        own = parts.sum()
+        return own + (self.exchange.total(own.detach().clone()) - own.detach())
+
+    def _contrast(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        log_scale: Tensor,
+        owners: Tensor | None,
+    ) -> Tensor:
         if self.cls_dim is None:
             return self._loss(image_features, text_features, log_scale, owners)
         first, second = (

@@ -10,7 +10,7 @@ from dinotxt.models.text_encoder import TextEncoder
 from dinotxt.models.vision_head import VisionHead
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.ledger import Ledger, StepFlops
-from dinotxt.training.vision import pooled_kind
+from dinotxt.training.vision import needed_patches
 
 _GIGA = 1e9
 _GIB = float(1 << 30)
@@ -40,7 +40,7 @@ def part_rows(config: TrainConfig, caption_tokens: float) -> list[dict[str, Any]
         cached = config.model_copy(
             update={"data": config.data.model_copy(update={"cache": config.output})}
         )
-        kind = "pooled" if pooled_kind(config.model.vision_head) else "all tokens"
+        kind = "pooled" if needed_patches(config) else "all tokens"
         name = f"packed, {kind} cached"
         rows.append(_row(name, cached, Ledger.planned(cached), packed))
     if ledger.passes == 1:

@@ -151,6 +151,8 @@ def _vectors(
         pairs = np.arange(start, min(start + _PAIRS, batches.sampler.num_items))
         views = [batches.vision.read(pairs, number)[:2] for number in range(passes)]
         read = views[0][1]  # a picture that cannot be read fails in every pass
+        if not len(read):
+            continue
         chosen, rows = batches.captions.of(read)
         text = _caption_vectors(model, batches, chosen, device)
         owners = torch.from_numpy(rows)

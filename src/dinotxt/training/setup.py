@@ -30,7 +30,13 @@ from dinotxt.training.distributed import World
 from dinotxt.training.stream import StreamBatches
 from dinotxt.training.stream_setup import local_data, open_stream
 from dinotxt.training.validation import Validation
-from dinotxt.training.vision import CachedTokens, Pictures
+from dinotxt.training.vision import (
+    CachedTokens,
+    Pictures,
+    Pooled,
+    needed_patches,
+    pooled_kind,
+)
 
 OnSkip = Callable[[Skip], None]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -162,7 +168,8 @@ class RunBuilder:
     def _batches(self, pairs: list[Pair]) -> tuple[list[Pair], Batches]:
         config, data = self.config, self.config.data
         view = RandomView(data.views, self.transform) if data.views else None
-        pairs, vision = self._vision(pairs, data.cache, view)
+        kind = needed_patches(config)
+        pairs, vision = self._vision(pairs, data.cache, view, kind)
         batches = Batches(
             vision,
             self._captions(pairs),
@@ -182,7 +189,8 @@ class RunBuilder:
         return CuratedSampler(pair_ids(pairs), curated, config.batch_size, config.seed)
 
     def _validation(self, pairs: list[Pair]) -> tuple[list[Pair], Validation]:
-        pairs, vision = self._vision(pairs, self.config.data.val_cache, None)
+        kind = pooled_kind(self.config.model.vision_head)
+        pairs, vision = self._vision(pairs, self.config.data.val_cache, None, kind)
         validation = Validation(
             vision,
             self._captions(pairs),
@@ -194,14 +202,13 @@ class RunBuilder:
         return pairs, validation
 
     def _vision(
-        self, pairs: list[Pair], cache: Path | None, view: RandomView | None
+        self, pairs: list[Pair], cache: Path | None, view: RandomView | None, kind: Pooled | None
     ) -> tuple[list[Pair], VisionSource]:
         if cache is None:
             return pairs, Pictures(pairs, self.transform, view=view, seed=self.config.seed)
         store = _open_cache(cache, self.config.data, self.model, self.transform)
         pairs, rows = _cached(store, pairs, self.on_skip)
-        head = self.model.vision_head.config
-        return pairs, CachedTokens(store, rows, head=head, seed=self.config.seed)
+        return pairs, CachedTokens(store, rows, kind=kind, seed=self.config.seed)
 
     def _captions(self, pairs: Sequence[Pair]) -> CaptionTable:
         captions = [pair.captions for pair in pairs]

@@ -31,7 +31,8 @@ from dinotxt.training.profile import Phase, phase
 class _Chunk:
     """A part of a step's batch on the device; ``vision`` is tokens where the backbone rests.
 
-    ``start`` counts the pairs of this process before it.
+    ``start`` counts the pairs of this process before it. ``real`` is what counts of its outputs:
+    nothing where it stands in for pairs that are all broken.
     """
 
     vision: Tensor | Tokens
@@ -39,6 +40,7 @@ class _Chunk:
     draw: SubsetDraw
     start: int
     seed: int
+    real: slice
 
 
 class TrainingStep:
@@ -72,20 +74,15 @@ class TrainingStep:
         """Return the loss of a step (from 0) whose pairs come in one or more micro-batches."""
         chunks = self._chunks(step, batches)
         if len(chunks) == 1:
-            image, text = self._features(chunks[0])
-            return self._backward(image, text, chunks, "backward")
+            return self._backward(self._outputs(chunks[0]), chunks, "backward")
         with torch.no_grad():
-            features = [self._features(chunk) for chunk in chunks]
-        images, texts = zip(*features, strict=True)
-        image, text = torch.cat(images).requires_grad_(), torch.cat(texts).requires_grad_()
-        loss = self._backward(image, text, chunks, "loss")
-        assert image.grad is not None
-        assert text.grad is not None
-        image_grads = torch.split(image.grad, [len(part) for part in images])
-        text_grads = torch.split(text.grad, [len(part) for part in texts])
-        for chunk, *gradients in zip(chunks, image_grads, text_grads, strict=True):
+            parts = list(zip(*[self._outputs(chunk) for chunk in chunks], strict=True))
+        outputs = [torch.cat(part).requires_grad_() for part in parts]
+        loss = self._backward(outputs, chunks, "loss")
+        gradients = [_split_grad(*both) for both in zip(outputs, parts, strict=True)]
+        for chunk, *own in zip(chunks, *gradients, strict=True):
             with nullcontext() if chunk is chunks[-1] else accumulating(self.towers):
-                pairs = zip(self._features(chunk), gradients, strict=True)
+                pairs = zip(self._outputs(chunk), own, strict=True)
                 # With frozen towers and no head, an output may have nothing behind it to train.
                 live = [(output, grad) for output, grad in pairs if output.requires_grad]
                 with phase("backward"):
@@ -94,16 +91,17 @@ class TrainingStep:
                     )
         return loss
 
-    def _backward(
-        self, image: Tensor, text: Tensor, chunks: Sequence[_Chunk], name: Phase
-    ) -> Tensor:
+    def _backward(self, outputs: Sequence[Tensor], chunks: Sequence[_Chunk], name: Phase) -> Tensor:
         """Return the loss, its gradients sent back, which a profile counts as ``name``."""
+        image, text, *gram = outputs
         owners = None
         if self.captions == "all":
-            parts = [c.batch.owners + c.start for c in chunks if c.batch.owners is not None]
-            owners = torch.cat(parts)
+            parts = [
+                (c.batch.owners + c.start, c.real) for c in chunks if c.batch.owners is not None
+            ]
+            owners = torch.cat([part[real] for part, real in parts])
         with phase("loss"):
-            loss: Tensor = self.objective(image, text, self.model.logit_scale, owners)
+            loss: Tensor = self.objective(image, text, self.model.logit_scale, owners, *gram)
         with phase(name):
             # The averages over the processes undo the factor.
             torch.autograd.backward(loss, torch.full_like(loss, self.world.size))
@@ -115,7 +113,7 @@ class TrainingStep:
         first = self.world.rank * len(batches)
         chunks, start = [], 0
         for number, batch in enumerate(batches):
-            moved = batch.to(self.world.device)
+            moved = (batch if len(batch) else batch.stand_in()).to(self.world.device)
             vision = moved.vision
             if isinstance(vision, Tensor) and self.model.backbone.config.frozen:
                 with phase("frozen forward"), autocast(self.compute, self.world.device):
@@ -125,20 +123,26 @@ class TrainingStep:
                 step=step,
                 global_batch=sum(counts),
                 start=before + start,
-                size=len(batch),
+                size=len(moved),
             )
-            chunks.append(
-                _Chunk(vision, moved, draw, start, _seed(self.seed, step, first + number))
-            )
+            seed = _seed(self.seed, step, first + number)
+            real = slice(None if len(batch) else 0)
+            chunks.append(_Chunk(vision, moved, draw, start, seed, real))
             start += len(batch)
         return chunks
 
-    def _features(self, chunk: _Chunk) -> tuple[Tensor, Tensor]:
-        """Return image features ``[b, E]`` and text features, not normalised."""
+    def _outputs(self, chunk: _Chunk) -> list[Tensor]:
+        """Return image features ``[b, E]``, text features and, where it is on, the gram loss."""
         torch.manual_seed(chunk.seed)
         with phase("trained forward"), autocast(self.compute, self.world.device):
-            image, text = self.towers(chunk.vision, chunk.batch, chunk.draw)
-        return image, text
+            outputs = self.towers(chunk.vision, chunk.batch, chunk.draw)
+        return [output[chunk.real] for output in outputs]
+
+
+def _split_grad(whole: Tensor, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the part of the gradient that belongs to each chunk."""
+    assert whole.grad is not None
+    return torch.split(whole.grad, [len(part) for part in parts])
 
 
 def _seed(*parts: int) -> int:

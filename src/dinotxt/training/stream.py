@@ -66,7 +66,7 @@ class StreamBatches(BatchReader):
         """Make a micro-batch, and have the shards that come next fetched.
 
         Raises:
-            DataError: If not one sample could be read, or a shard cannot be had.
+            DataError: If a shard cannot be had.
         """
         step, part = self.window(number)
         items = self.order.indices(step)[part]
@@ -91,8 +91,6 @@ class StreamBatches(BatchReader):
             texts += chosen
             owners += [row] * len(chosen)
             row += 1
-        if not row:
-            raise DataError(f"not one sample of a batch can be read: {skipped[0].reason}")
         return self._batch(pixels[:row], texts, owners, skipped)
 
     def num_expected(self, step: int) -> int:
@@ -112,7 +110,7 @@ class StreamBatches(BatchReader):
             torch.from_numpy(pixels),
             torch.from_numpy(tokens.ids),
             torch.from_numpy(tokens.lengths),
-            torch.tensor(owners) if self.all_captions else None,
+            torch.tensor(owners, dtype=torch.int64) if self.all_captions else None,
             tuple(skipped),
         )
 

@@ -3,10 +3,12 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dinotxt.losses import gram_loss
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.tokens import Tokens
 from dinotxt.training.batches import Batch
+from dinotxt.training.loss_config import GramConfig
 from dinotxt.training.mixup import Mixture
 
 
@@ -17,11 +19,20 @@ class TrainedTowers(nn.Module):
         model: The model, whose modules these are.
         captions: ``averaged``: one text feature a picture; else one a caption.
         mixup: See ``DataConfig``.
+        gram: The loss of the patches; None: off.
     """
 
-    def __init__(self, model: DinoTxt, *, captions: str, mixup: float | None = None) -> None:
+    def __init__(
+        self,
+        model: DinoTxt,
+        *,
+        captions: str,
+        mixup: float | None = None,
+        gram: GramConfig | None = None,
+    ) -> None:
         super().__init__()
         self.mixup = mixup
+        self.gram = gram
         self.averages = captions == "averaged"
         self.backbone = None if model.backbone.config.frozen else model.backbone
         self.vision_head = model.vision_head
@@ -29,8 +40,8 @@ class TrainedTowers(nn.Module):
 
     def forward(
         self, vision: Tensor | Tokens, batch: Batch, draw: SubsetDraw
-    ) -> tuple[Tensor, Tensor]:
-        """Return image and text features, not normalised.
+    ) -> tuple[Tensor, ...]:
+        """Return image and text features, not normalised, and ``[1]``, the gram loss if it is on.
 
         Args:
             vision: The pictures of a trained backbone, or the tokens of a frozen one.
@@ -45,11 +56,25 @@ class TrainedTowers(nn.Module):
         if self.mixup is not None and self.training:
             mixture = Mixture.draw(len(batch), self.mixup, vectors.device)
             vision, vectors = mixture.blend_tokens(vision), mixture.blend(vectors)
-        image = self.vision_head.pool(self.vision_head(vision, draw=draw))
+        tokens: Tokens = self.vision_head(vision, draw=draw)
+        image = self.vision_head.pool(tokens)
         text: Tensor = self.text_encoder.project(vectors)
         if self.averages and batch.owners is not None:
             text = average_captions(text, batch.owners, len(batch))
-        return image, text
+        if self.gram is None:
+            return image, text
+        return image, text, self._gram_part(self.gram, tokens, vision, draw)
+
+    def _gram_part(
+        self, config: GramConfig, tokens: Tokens, given: Tokens, draw: SubsetDraw
+    ) -> Tensor:
+        """Return what these pictures add to the gram loss of the global batch, ``[1]``."""
+        given = self.vision_head.seen(given, draw)
+        if config.patches is not None:
+            chosen = draw.compared_patches(tokens.patches.shape[1], config.patches)
+            tokens, given = tokens.keep(chosen), given.keep(chosen)
+        loss = gram_loss(tokens.patches, given.patches, normalize=config.normalize)
+        return (loss * (config.weight * draw.size / draw.global_batch)).reshape(1)
 
     def blocks(self) -> list[nn.Module]:
         """Return the blocks that train, tower by tower."""

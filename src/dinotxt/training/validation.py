@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dinotxt.errors import DataError
 from dinotxt.metrics.recall import retrieval_ranks
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.tokens import Tokens
@@ -62,10 +63,19 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model: DinoTxt) -> dict[str, float]:
-        """Return recall at 1, 5 and 10 in both directions; the model stays in its mode."""
+        """Return recall at 1, 5 and 10 in both directions; the model stays in its mode.
+
+        Raises:
+            DataError: If not one picture can be read.
+        """
         training = model.training
         model.eval()
-        images, pairs = zip(*self._join(list(self._image_features(model))), strict=True)
+        parts = self._join(list(self._image_features(model)))
+        if not parts:
+            raise DataError(
+                "not one picture of the validation pairs can be read: look at data.val."
+            )
+        images, pairs = zip(*parts, strict=True)
         captions, owners = self.captions.of(np.concatenate(pairs))
         own_texts = [self._text_features(model, part) for part in _parts(captions)[self._mine]]
         texts = self._join(own_texts)
@@ -110,7 +120,8 @@ class Validation:
             collate_fn=_as_it_is,
         ):
             lost += skipped
-            yield vision, pairs
+            if len(pairs):
+                yield vision, pairs
         for skip in self.world.collect(lost):
             if self.on_skip is not None:
                 self.on_skip(skip)

@@ -17,6 +17,9 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.config import VisionHeadConfig
 from dinotxt.models.tokens import Tokens
 from dinotxt.results.skip import Skip
+from dinotxt.training.config import TrainConfig
+
+Pooled = Literal["avg", "max"]
 
 
 class Pictures:
@@ -45,11 +48,7 @@ class Pictures:
     def read(
         self, pairs: NDArray[np.int64], epoch: int
     ) -> tuple[Tensor, NDArray[np.int64], tuple[Skip, ...]]:
-        """Return ``[B, C, H, W]``, the pairs that could be read and those that could not.
-
-        Raises:
-            DataError: If not one picture could be read.
-        """
+        """Return ``[B, C, H, W]``, the pairs that could be read and those that could not."""
         side, channels = self.transform.config.size, len(self.transform.config.mean)
         pixels = np.empty((len(pairs), channels, side, side), dtype=np.float32)
         read: list[int] = []
@@ -60,8 +59,6 @@ class Pictures:
                 read.append(index)
             except DataError as error:
                 skipped.append(Skip(self.pairs[index].image.name, str(error)))
-        if not read:
-            raise DataError(f"not one picture of a batch can be read: {skipped[0].reason}")
         kept = np.array(read, dtype=np.int64)
         return torch.from_numpy(pixels[: len(read)]), kept, tuple(skipped)
 
@@ -79,11 +76,11 @@ class CachedTokens:
     Args:
         store: The cache.
         rows: The item of the cache of each pair.
-        head: The vision head, which decides what of pooled tokens it takes.
+        kind: Which pooled patches are enough; None: the run needs all tokens.
         seed: The seed of the draw.
 
     Raises:
-        ConfigError: If the cache is pooled and the vision head needs all tokens.
+        ConfigError: If the cache is pooled and the run needs all tokens.
     """
 
     def __init__(
@@ -91,17 +88,18 @@ class CachedTokens:
         store: FeatureStore,
         rows: Sequence[int],
         *,
-        head: VisionHeadConfig,
+        kind: Pooled | None,
         seed: int = 0,
     ) -> None:
         self.store = store
         self.rows = np.array(rows, dtype=np.int64)
-        self.kind = pooled_kind(head)
+        self.kind = kind
         self.seed = seed
-        if store.spec.tokens == "pooled" and self.kind is None:
+        if store.spec.tokens == "pooled" and kind is None:
             raise ConfigError(
-                f"{store.path} holds pooled tokens, and this vision head works on patches: cache "
-                "with --tokens all, or set model.vision_head.num_blocks to 0."
+                f"{store.path} holds pooled tokens, and this vision head or loss.gram works on "
+                "patches: cache with --tokens all, or set model.vision_head.num_blocks to 0 and "
+                "loss.gram to null."
             )
 
     def read(
@@ -119,9 +117,6 @@ class CachedTokens:
         return as_pooled(whole, self.kind), pairs, ()
 
 
-Pooled = Literal["avg", "max"]
-
-
 def pooled_kind(head: VisionHeadConfig) -> Pooled | None:
     """Tell which pooled patches are enough for a vision head; None: it needs all tokens.
 
@@ -134,6 +129,11 @@ def pooled_kind(head: VisionHeadConfig) -> Pooled | None:
     if head.pooling.endswith("max"):
         return "max" if head.dim is None else None
     return "avg"
+
+
+def needed_patches(config: TrainConfig) -> Pooled | None:
+    """Tell which pooled patches are enough for a training run; None: it needs all tokens."""
+    return None if config.loss.gram is not None else pooled_kind(config.model.vision_head)
 
 
 def as_pooled(tokens: Tokens, kind: Pooled | None) -> Tokens:

@@ -1,3 +1,4 @@
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -129,6 +130,39 @@ def test_a_torn_shard_counts_up_to_the_tear_and_is_reported(
     assert index_shards([str(path)], cache, skips.append).counts == (2,)
     assert [skip.path for skip in skips] == [str(path)]
     assert "torn at byte" in skips[0].reason
+
+
+@pytest.mark.parametrize("place", ["local", "remote"])
+def test_a_torn_parquet_shard_is_reported_and_left_out(
+    memory: Any, tmp_path: Path, cache: ShardCache, make_tar: MakeTar, place: str
+) -> None:
+    torn = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"jpg": [b"x"], "caption": ["a"]}), torn)
+    torn.write_bytes(torn.read_bytes()[:-9])
+    memory.pipe("/d/a.parquet", torn.read_bytes())
+    path = str(torn) if place == "local" else "memory://d/a.parquet"
+    whole = str(make_tar(tmp_path / "b.tar", members(2)))
+    for _ in range(2):  # the second time from the index that is kept
+        skips: list[Skip] = []
+        assert index_shards([path, whole], cache, skips.append).shards == (whole,)
+        assert [skip.path for skip in skips] == [path]
+        assert "is not a readable Parquet file" in skips[0].reason
+    with pytest.raises(DataError, match="have no sample"):
+        index_shards([path], cache, skips.append)
+
+
+def test_a_parquet_shard_that_the_disk_does_not_give_stops_the_run(
+    tmp_path: Path, cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"jpg": [b"x"], "caption": ["a"]}), path)
+
+    def fail_to_read(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(pyarrow.parquet, "ParquetFile", fail_to_read)
+    with pytest.raises(DataError, match="Input/output error"):
+        index_shards([str(path)], cache, fail)
 
 
 def test_a_shard_without_samples_is_reported_and_left_out(

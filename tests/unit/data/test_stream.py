@@ -3,6 +3,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from dinotxt.data.remote import Remote
@@ -62,4 +64,22 @@ def test_only_shards_that_need_a_copy_are_fetched_ahead(
     assert pool is not None
     pool.shutdown(wait=True)
     assert sorted(asked) == ["/data/c.parquet", "s3://b/a.tar"]
+    reader.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "page"])
+def test_the_rows_of_a_torn_parquet_shard_are_errors_of_their_own(
+    tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    columns = {"jpg": [b"x" * 5000, b"y" * 5000], "caption": ["a", "b"]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] if damage == "cut" else b"PAR1" + bytes(300) + content[304:])
+    cache = ShardCache(tmp_path / "copies", max_bytes=1 << 20, remote=Remote(retries=0))
+    reader = ShardReader(ShardIndex((str(path),), (2,)), cache, num_open=1)
+    reader.open_shard(0)
+    with pytest.raises(DataError, match=r"has 0 of 2 samples: .*is not a readable Parquet file"):
+        reader.pair(0, 1)
+    assert reader.key(0, 1) == f"{path}#1"
     reader.close()

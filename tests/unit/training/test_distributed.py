@@ -1,18 +1,16 @@
 """Training steps over real processes, against one process with the whole batch."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 import transformers
 from torch import Tensor, nn
 
-from dinotxt.errors import BackendError, DataError
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.batches import Batch
 from dinotxt.training.compute import ComputeConfig
@@ -27,6 +25,7 @@ Make = Callable[..., TrainConfig]
 Together = Callable[[int, Callable[[int], Any]], list[Any]]
 CPU = torch.device("cpu")
 STEPS = 5
+GRAM = "loss={kind: clip, gram: {weight: 2.0, patches: 3}}"
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
@@ -78,12 +77,13 @@ def five_steps(
 def test_processes_train_as_one(
     config: Make, together: Together, count: int, dtype: torch.dtype, tolerance: float
 ) -> None:
-    common = ("optim.average=0.9", "optim.clip_norm=0.2", "model.vision_head.patch_dropout=0.25")
+    patches = ("model.vision_head.patch_dropout=0.25", "model.backbone.options.patch_size=8")
+    common = ("optim.average=0.9", "optim.clip_norm=0.2", *patches)
     changes = {
         "ddp": (8, ()),
-        "ddp, cached": (1, ("compute.exchange=gather",)),
+        "ddp, cached": (1, ("compute.exchange=gather", GRAM)),
         "fsdp": (8, ("compute.parallel=fsdp", "compute.activation_checkpointing=true")),
-        "fsdp, cached": (1, ("compute.parallel=fsdp", "loss.kind=sigmoid")),
+        "fsdp, cached": (1, ("compute.parallel=fsdp", GRAM, "loss.kind=sigmoid")),
     }
     if count > 2:
         changes = {name: changes[name] for name in ("ddp, cached", "fsdp")}
@@ -108,6 +108,37 @@ def test_processes_train_as_one(
         moments, expected = joint["optimizer"]["state"], state["optimizer"]["state"]
         torch.testing.assert_close(moments, expected, rtol=0, atol=tolerance)
         assert joint["optimizer"]["param_groups"] == state["optimizer"]["param_groups"]
+
+
+@pytest.mark.parametrize("exchange", ["ring", "gather"])
+def test_a_process_whose_pairs_are_all_broken_goes_on_with_the_others(
+    config: Make, together: Together, exchange: str
+) -> None:
+    common = (f"compute.exchange={exchange}", "model.vision_head.drop_path=0.5", GRAM)
+    settings = [config(*common), config(*common, "compute.parallel=fsdp", "loss.kind=sigmoid")]
+
+    def train(own: TrainConfig, world: World, micro: int) -> tuple[list[float], dict[str, Tensor]]:
+        trained = learner(own, world, torch.float64)
+        losses = []
+        for step in range(3):
+            # of the first four pairs two are broken; the second process has none left
+            ends = [(0, 1), (1, 2)] if micro == 1 else [(0, 2)]
+            if world.rank:
+                ends = [(4, 4)] * len(ends)
+            parts = [batch(step, *both) for both in ends]
+            losses.append(trained.update(step, parts)[0].item())
+        with trained.averaged() as model:
+            return losses, {name: x.clone() for name, x in model.trainable_state_dict().items()}
+
+    def work(rank: int) -> list[Any]:
+        with joined(CPU) as world:
+            return [train(own, world, micro) for own in settings for micro in (1, 2)]
+
+    expected = [train(own, World(CPU), micro) for own in settings for micro in (1, 2)]
+    for results in together(2, work):
+        for (losses, weights), (own_losses, own_weights) in zip(results, expected, strict=True):
+            torch.testing.assert_close(losses, own_losses, rtol=0, atol=1e-10)
+            torch.testing.assert_close(weights, own_weights, rtol=0, atol=1e-9)
 
 
 def test_a_state_goes_on_with_another_number_of_processes_and_other_shards(
@@ -241,57 +272,3 @@ def test_a_tuned_text_encoder_with_all_captions_trains_as_one(
     for result in (found for rank in together(2, work) for found in rank):
         torch.testing.assert_close(result[0], losses, rtol=0, atol=1e-10)
         torch.testing.assert_close(result[1], weights, rtol=0, atol=1e-9)
-
-
-def test_processes_tell_each_other(together: Together) -> None:
-    def work(rank: int) -> list[Any]:
-        with joined(CPU) as world:
-            told = [
-                world.counts(rank + 5),
-                world.any(rank == 1),
-                world.any(False),
-                world.gather(f"from {rank}"),
-                world.collect([rank] * rank),
-                world.collect([]),
-                world.first(lambda: f"by {rank}"),
-                world.twin().counts(rank),
-            ]
-
-            def fail() -> None:
-                raise DataError(f"{rank} fails")
-
-            with pytest.raises(DataError, match="0 fails"):
-                world.first(fail)
-            return told
-
-    expected = [[5, 6, 7], True, False, ["from 0", "from 1", "from 2"], [1, 2, 2], [], "by 0"]
-    assert together(3, work) == [[*expected, [0, 1, 2]]] * 3
-
-
-@pytest.mark.parametrize("launch", [{}, {"RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": "1"}])
-def test_one_process_is_alone_and_asks_nobody(
-    monkeypatch: pytest.MonkeyPatch, launch: dict[str, str]
-) -> None:
-    for name, value in launch.items():
-        monkeypatch.setenv(name, value)
-        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    with joined(CPU) as world:
-        assert (world.size, world.is_first, world.group) == (1, True, None)
-        assert not dist.is_initialized()
-    assert world.twin() is world
-    assert world.counts(3) == [3]
-    assert world.collect(["a"]) == ["a"]
-    with pytest.raises(DataError):
-        world.first(lambda: next(_raising()))
-
-
-def test_a_device_of_one_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "0")
-    with pytest.raises(BackendError, match="mps cannot be shared"), joined(torch.device("mps")):
-        pass
-
-
-def _raising() -> Iterator[None]:
-    raise DataError("no")
-    yield

@@ -3,7 +3,7 @@ import math
 import torch
 
 from dinotxt.losses import clip_loss
-from dinotxt.training.config import ClipLossConfig, SigmoidLossConfig
+from dinotxt.training.loss_config import ClipLossConfig, SigmoidLossConfig
 from dinotxt.training.objective import Objective
 
 
@@ -34,3 +34,12 @@ def test_halves_have_losses_of_their_own() -> None:
     torch.testing.assert_close(halves(image, text, scale), parts[0] + parts[1])
     stretched = torch.cat([9 * image[:, :3], image[:, 3:]], dim=1)
     torch.testing.assert_close(halves(stretched, text, scale), parts[0] + parts[1])
+
+
+def test_parts_of_the_gram_loss_are_added() -> None:
+    image, text = torch.randn(2, 5, 8).unbind()
+    gram = torch.tensor([0.5, 0.25], requires_grad=True)
+    plain = Objective(ClipLossConfig())(image, text, torch.tensor(2.0))
+    loss = Objective(ClipLossConfig())(image, text, torch.tensor(2.0), None, gram)
+    torch.testing.assert_close(loss, plain + 0.75)
+    assert torch.autograd.grad(loss, gram)[0].tolist() == [1.0, 1.0]

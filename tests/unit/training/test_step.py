@@ -7,20 +7,21 @@ from torch import Tensor
 
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.batches import Batch
-from dinotxt.training.config import ClipLossConfig, TrainConfig
+from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
 from dinotxt.training.step import TrainingStep
 from dinotxt.training.towers import TrainedTowers, average_captions
 
 Make = Callable[..., TrainConfig]
+GRAM = "{kind: clip, gram: {weight: 3.0, patches: 3}}"
 
 
 def build(config: TrainConfig) -> tuple[DinoTxt, TrainingStep]:
     torch.manual_seed(0)
     model = DinoTxt.from_config(config.model).double().train()
-    objective = Objective(ClipLossConfig())
-    towers = TrainedTowers(model, captions=config.data.captions)
+    objective = Objective(config.loss)
+    towers = TrainedTowers(model, captions=config.data.captions, gram=config.loss.gram)
     return model, TrainingStep(model, towers, objective, config, World(torch.device("cpu")))
 
 
@@ -41,9 +42,12 @@ def parts(whole: Batch, *sizes: int) -> list[Batch]:
     return [Batch(*values) for values in zip(images, ids, lengths, strict=True)]
 
 
+@pytest.mark.parametrize("loss", ["{kind: clip}", GRAM])
 @pytest.mark.parametrize("frozen", ["true", "false"])
-def test_gradient_caching_gives_the_gradients_of_the_full_batch(config: Make, frozen: str) -> None:
-    settings = config(f"model.backbone.frozen={frozen}")
+def test_gradient_caching_gives_the_gradients_of_the_full_batch(
+    config: Make, frozen: str, loss: str
+) -> None:
+    settings = config(f"model.backbone.frozen={frozen}", f"loss={loss}")
     model, step = build(settings)
     whole = step(3, [batch()])
     expected = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -57,8 +61,12 @@ def test_gradient_caching_gives_the_gradients_of_the_full_batch(config: Make, fr
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-10)
 
 
-def test_gradient_caching_of_cached_tokens_equals_one_pass_over_pictures(config: Make) -> None:
-    settings = config("model.vision_head.drop_path=0.6", "model.vision_head.patch_dropout=0.5")
+@pytest.mark.parametrize("loss", ["{kind: clip}", GRAM])
+def test_gradient_caching_of_cached_tokens_equals_one_pass_over_pictures(
+    config: Make, loss: str
+) -> None:
+    head = ("model.vision_head.drop_path=0.6", "model.vision_head.patch_dropout=0.25")
+    settings = config(*head, "model.backbone.options.patch_size=8", f"loss={loss}")
     model, step = build(settings)
     whole = step(3, [batch()])
     expected = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -101,3 +109,17 @@ def test_all_captions_are_texts_of_their_own_also_in_micro_batches(config: Make)
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-12)
     drawn = build(config())[1](3, [batch()])
     assert not torch.isclose(losses[0], drawn)
+
+
+def test_pairs_that_are_all_broken_leave_the_loss_to_the_others(config: Make) -> None:
+    settings = config(f"loss={GRAM}", "model.vision_head.drop_path=0")
+    first, second = parts(batch(), 3, 4)
+    assert isinstance(first.vision, Tensor)
+    empty = Batch(first.vision[:0], first.token_ids[:0], first.lengths[:0])
+    results = []
+    for batches in ([first, second], [first, empty, second]):
+        model, step = build(settings)
+        loss = step(3, batches)
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        results.append((loss, gradients))
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-12)

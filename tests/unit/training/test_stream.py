@@ -14,7 +14,7 @@ from dinotxt.data.stream import ShardReader
 from dinotxt.data.stream_order import StreamSampler
 from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.data.view import RandomView, ViewConfig
-from dinotxt.errors import ConfigError, DataError
+from dinotxt.errors import ConfigError
 from dinotxt.text.tokenizer import TokenBatch
 from dinotxt.training.batches import Batch
 from dinotxt.training.stream import StreamBatches, StreamKeys
@@ -134,13 +134,18 @@ def test_a_shard_with_fewer_samples_than_stated_gives_named_skips(
     assert all(int(skip.path.rpartition("#")[2]) >= 12 for skip in skips)
 
 
-def test_a_batch_without_one_sound_sample_is_an_error(
-    write_shards: MakeShards, tmp_path: Path
+@pytest.mark.parametrize("all_captions", [False, True])
+def test_a_batch_without_one_sound_sample_is_empty_and_has_a_stand_in(
+    write_shards: MakeShards, tmp_path: Path, all_captions: bool
 ) -> None:
     every = {(shard, row) for shard in range(2) for row in range(8)}
     broken = write_shards(tmp_path / "d", num_shards=2, num_samples=8, broken=every)
-    with pytest.raises(DataError, match="not one sample"):
-        batches(broken, tmp_path)[0]
+    batch = batches(broken, tmp_path, all_captions=all_captions)[0]
+    assert (len(batch), len(batch.token_ids), len(batch.skipped)) == (0, 0, 8)
+    stand_in = batch.stand_in()
+    assert torch.as_tensor(stand_in.vision).shape == (1, 3, 8, 8)
+    assert stand_in.lengths.tolist() == [1]
+    assert (stand_in.owners is None) == (not all_captions)
 
 
 def test_a_share_is_of_the_samples_seen_but_of_a_thousand_at_least(tmp_path: Path) -> None:

@@ -137,6 +137,42 @@ def test_pooled_tokens_do_for_a_head_without_blocks(config: Make, tmp_path: Path
         Trainer(config(f"data.cache={path}", "data.views=null")).fit()
 
 
+def test_the_gram_loss_needs_a_cache_of_all_tokens(config: Make, tmp_path: Path) -> None:
+    head = "model.vision_head={num_blocks: 0, dim: 16, pooling: avg}"
+    patches = ("model.backbone.options.patch_size=8", "data.views=null", head)
+    gram = (*patches, "loss={kind: clip, gram: {weight: 1e-3, normalize: false, patches: 6}}")
+    pooled, whole = (cache(config(*gram), tmp_path / kind, kind) for kind in ("pooled", "all"))
+    plain = Trainer(config(f"output={tmp_path}/plain", *patches)).fit()
+    pictures = Trainer(config(f"output={tmp_path}/pictures", *gram)).fit()
+    val = f"data.val_cache={pooled}"  # the validation has no use for patches
+    cached = Trainer(config(f"output={tmp_path}/cached", *gram, f"data.cache={whole}", val)).fit()
+    assert losses(cached.path) == pytest.approx(losses(pictures.path), abs=2e-3)  # fp16
+    assert losses(pictures.path)[0] > losses(plain.path)[0] + 0.01
+    with pytest.raises(ConfigError, match=r"this vision head or loss\.gram works on patches"):
+        Trainer(config(f"output={tmp_path}/refused", *gram, f"data.cache={pooled}")).fit()
+
+
+@pytest.mark.parametrize("size", [4, 1])
+def test_a_micro_batch_without_one_sound_pair_does_not_stop_the_run(
+    config: Make, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "03.png").write_bytes(b"torn")
+    settings = ("data.val=null", f"batch_size={size}", f"steps={12 // size}")  # one epoch
+    runs = [
+        Trainer(config(*settings, f"micro_batch_size={micro}", f"output={tmp_path}/{micro}")).fit()
+        for micro in {1, size}
+    ]
+    for run in runs:
+        assert run.steps == 12 // size
+        assert losses(run.path) == pytest.approx(losses(runs[0].path), abs=1e-5)
+        assert len(losses(run.path)) == (3 if size == 4 else 11)  # a step of no pair has no loss
+        (lost,) = (run.path / "skipped.jsonl").read_text().splitlines()
+        assert json.loads(lost)["path"].endswith("03.png")
+    (tmp_path / "04.png").write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"2 of 12 pairs cannot be used"):
+        Trainer(config(*settings, "micro_batch_size=1", f"output={tmp_path}/too-many")).fit()
+
+
 def test_a_cache_of_other_pictures_or_transforms_is_refused(config: Make, tmp_path: Path) -> None:
     path = cache(config("data.views=null"), tmp_path / "cache", "all")
     with pytest.raises(DataError, match="transform"):

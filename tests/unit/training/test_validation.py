@@ -5,6 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from dinotxt.errors import DataError
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import Tokenizer
@@ -61,3 +62,28 @@ def test_recalls_are_those_of_the_features_and_frozen_tokens_are_kept(
         text = torch.nn.functional.normalize(model.encode_text(ids, lengths), dim=-1)
     hits = (image @ text.T).argmax(0) == torch.arange(10) // 2
     assert first["text_to_image_recall@1"] == pytest.approx(hits.float().mean().item(), abs=0.11)
+
+
+def test_pictures_that_are_all_broken_are_an_error_and_a_chunk_of_them_is_not(
+    config: Callable[..., TrainConfig],
+) -> None:
+    class Broken:
+        def __init__(self, first: int) -> None:
+            self.first = first
+
+        def read(
+            self, pairs: NDArray[np.int64], epoch: int
+        ) -> tuple[torch.Tensor, NDArray[np.int64], tuple[Skip, ...]]:
+            del epoch
+            kept = pairs[pairs < self.first]
+            skips = tuple(Skip(str(pair), "torn") for pair in pairs[pairs >= self.first])
+            return torch.randn(len(kept), 3, 32, 32), kept, skips
+
+    model = DinoTxt.from_config(config().model)
+    captions = CaptionTable([(f"a {n}",) for n in range(66)], Tokenizer.clip(), seed=0)
+    world, heard = World(torch.device("cpu")), list[Skip]()
+    options = {"num_pairs": 66, "world": world, "on_skip": heard.append}
+    assert Validation(Broken(64), captions, **options)(model)["text_to_image_recall@10"] > 0  # type: ignore[arg-type]
+    assert [skip.path for skip in heard] == ["64", "65"]
+    with pytest.raises(DataError, match=r"not one picture .* data\.val"):
+        Validation(Broken(0), captions, **options)(model)  # type: ignore[arg-type]
