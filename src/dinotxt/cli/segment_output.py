@@ -46,9 +46,12 @@ class Output:
             raise ConfigError(f"--figure is {strange[0]!r}: give {' or '.join(FIGURES)}.")
         if self.palette is not None:
             dataset_palette(self.palette, len(self.predict.labels))
-        if "clusters" in self.figures and not isinstance(self.predict.mode, HighRes):
+        if "clusters" not in self.figures:
+            return
+        mode = self.predict.mode
+        if not isinstance(mode, HighRes):
             raise ConfigError("--figure clusters shows what --mode highres makes: give that, too.")
-        if "clusters" in self.figures and self.predict.mode.num_clusters is None:
+        if mode.num_clusters is None:
             raise ConfigError("With --crops this model has no clusters: give --clusters 32, too.")
 
     def write(self, result: "Segmentation", path: str, name: str) -> dict[str, Any]:
