@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from dinotxt.cli import options
+from dinotxt.cli.analyze_output import draw_examples, show, with_files
 from dinotxt.cli.evaluate import BatchSize, Classes, Data, Every, Limit
-from dinotxt.cli.session import Session, session
+from dinotxt.cli.session import session
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import atomic_path
 
@@ -55,7 +54,6 @@ WordNet = Annotated[
         help="WordNet's files (default: /usr/share/wordnet of Debian's wordnet-base).",
     ),
 ]
-_NUM_ROWS = 20
 
 
 @app.command()
@@ -244,58 +242,9 @@ def _run(
                 on_progress=report_progress,
             )
             found = analyse(job)
-        files = _draw(found, pictures)
-        _show(current, found)
-        current.finish(_with_files(found, files), done=found.report.n)
-
-
-def _draw(found: "Finding", folder: Path | None) -> list[str]:
-    """Draw the examples as numbered PNG files."""
-    files: list[str] = []
-    for number, example in enumerate(found.examples if folder else (), start=1):
-        assert folder is not None
-        path = folder / f"{number:02d}-{Path(example.image).stem}.png"
-        try:
-            with atomic_path(path) as temporary:
-                example.draw().save(temporary, format="PNG")
-        except OSError as error:
-            message = f"{folder} cannot be written ({error.strerror or error})"
-            raise DataError(f"{message}: choose another --pictures.") from error
-        files.append(str(path))
-    return files
-
-
-def _with_files(found: "Finding", files: Sequence[str]) -> dict[str, Any]:
-    content = found.to_dict()
-    for example, file in zip(content["examples"], files, strict=False):
-        example["file"] = file
-    return content
-
-
-def _show(current: Session, found: "Finding") -> None:
-    text = found.report.to_markdown()
-    current.console.print(text, markup=False, highlight=False, soft_wrap=True)
-    for name, rows in found.details.items():
-        if isinstance(rows, list) and rows:
-            _table(current.console, name, rows)
-    for one in found.examples:
-        line = f"{one.image}: {one.shows}, {one.value:.3f}"
-        current.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _table(console: Console, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.markup import escape
-
-    table = Table(title=name.replace("_", " "), header_style="bold", pad_edge=False)
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows[:_NUM_ROWS]:
-        table.add_row(*(escape(_cell(value)) for value in row.values()))
-    console.print(table)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+        files = draw_examples(found, pictures)
+        show(current, found)
+        current.finish(with_files(found, files), done=found.report.n)
 
 
 def _overrides(given: Sequence[str]) -> dict[str, str]:
