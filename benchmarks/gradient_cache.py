@@ -15,7 +15,7 @@ from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
 from dinotxt.training.step import TrainingStep
 from dinotxt.training.towers import TrainedTowers
-from harness import Figure, limit, main
+from harness import Figure, limit, main, peak_memory
 
 _PAIRS, _MICRO = 65_536, 1_024
 _WIDTH = 256
@@ -51,8 +51,7 @@ def _growth(pairs: int, micro: int) -> int:
     batches = _batches(pairs, micro, torch.float32)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     step(1, batches)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return peak - pages * resource.getpagesize()
+    return peak_memory() - pages * resource.getpagesize()
 
 
 def _difference(pairs: int) -> float:

@@ -87,6 +87,15 @@ def at_least(value: float, *, goal: float, unit: str, runs: int = 1) -> Figure:
     return Figure(value=value, peer=goal, ratio=value / goal, unit=unit, runs=runs)
 
 
+def peak_memory() -> int:
+    """Return the most memory that this process has held, in bytes.
+
+    ``getrusage`` would not do: a process begins with the peak of the one that started it.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def matmul_flops(size: int = 1536, runs: int = 5) -> float:
     """Return the machine's own fp32 matrix multiplication rate, in FLOP/s."""
     import torch

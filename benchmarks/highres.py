@@ -19,7 +19,7 @@ from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.segmenter import HighRes, Segmenter
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
 from encode import dinov2, vit_flops
-from harness import Figure, at_least, limit, main, matmul_flops, seconds
+from harness import Figure, at_least, limit, main, matmul_flops, peak_memory, seconds
 
 _SIDE, _BATCH = 896, 16
 _LABELS = [f"label {number}" for number in range(21)]
@@ -114,8 +114,7 @@ def _growth(crops: int) -> int:
     segment = _segmenter(encoder, crops)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     segment(_picture())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return peak - pages * resource.getpagesize()
+    return peak_memory() - pages * resource.getpagesize()
 
 
 def _segmenter(encoder: Encoder, crops: int) -> Segmenter:

@@ -12,7 +12,7 @@ from open_clip.loss import ClipLoss
 from torch import Tensor
 
 from dinotxt.losses import clip_loss
-from harness import Figure, limit, main, paired_rates
+from harness import Figure, limit, main, paired_rates, peak_memory
 
 _PAIRS, _WIDTH = 65_536, 768
 _GIB = 2**30
@@ -70,8 +70,7 @@ def _growth(name: str, pairs: int) -> int:
     inputs = _inputs(pairs)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     _step(loss, inputs)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return peak - pages * resource.getpagesize()
+    return peak_memory() - pages * resource.getpagesize()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Matching 500,000 entries against a pyahocorasick loop that does the same; memory; two workers."""
 
 import multiprocessing
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from dinotxt.curation.matching import open_matcher
 from dinotxt.curation.spacing import spacing
 from dinotxt.curation.tables import write_table
 from dinotxt.curation.text import _match_table
-from harness import Figure, limit, main, paired_rates
+from harness import Figure, limit, main, paired_rates, peak_memory
 
 _ENTRIES = 500_000
 _RSS_MIB = 350
@@ -148,6 +147,6 @@ def _table(folder: Path, captions: list[str], part: int, parts: int) -> Path:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
         _match(Path(sys.argv[2]) / "worker", [Path(sys.argv[3])])
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak_memory() / 2**20)
     else:
         main("matching", measure)

@@ -4,7 +4,7 @@ Two engines with identical results: runs of words in a trie, which needs NumPy a
 faster one, and an Aho-Corasick automaton (extra ``curate``). Neither imports torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
 from operator import itemgetter
@@ -119,8 +119,8 @@ class NgramMatcher:
         trie = _Trie(_first_ids(entries, normalize))
         self._numbers = trie.words
         self._num_words = len(trie.words)
-        self._entry = trie.entries()
-        self._edges, self._targets = trie.sorted_edges()
+        self._entry = trie.entries
+        self._edges, self._targets = trie.edges, trie.targets
         self._begins = np.zeros(len(self._entry), dtype=bool)  # has longer ones
         self._begins[self._edges // self._num_words] = True
         self._goes_on = np.zeros(self._num_words, dtype=bool)  # is some entry's later word
@@ -170,40 +170,40 @@ class NgramMatcher:
 class _Trie:
     """Entries as paths of words.
 
+    Attributes:
+        words: The number of each word.
+        entries: The entry that ends in each state, -1 for none.
+        edges: ``state * words + word`` of every step, ascending.
+        targets: The state that each step leads to.
+
     Args:
         first: The id of each entry.
     """
 
     def __init__(self, first: dict[str, int]) -> None:
         self.words: dict[str, int] = {"\n": _END, "\n\n": _UNKNOWN}  # no word of a caption
-        for text in first:  # split twice: all words at once would take 100 MB
+        words = np.fromiter(self._number_words(first), np.int64)
+        lengths = np.fromiter((text.count(" ") + 1 for text in first), np.int64, len(first))
+        starts = np.cumsum(lengths) - lengths
+        states = words[starts]
+        num_states = width = len(self.words)
+        edges = [np.empty(0, dtype=np.int64)]
+        for depth in range(1, int(lengths.max(initial=1))):  # later states have higher numbers
+            longer = np.flatnonzero(lengths > depth)
+            steps = states[longer] * width + words[starts[longer] + depth]
+            steps, reached = np.unique(steps, return_inverse=True)
+            states[longer] = num_states + reached
+            num_states += len(steps)
+            edges.append(steps)
+        self.edges = np.concatenate(edges)
+        self.targets = np.arange(width, num_states)
+        self.entries = np.full(num_states, -1, dtype=np.int64)
+        self.entries[states] = np.fromiter(first.values(), np.int64, len(first))
+
+    def _number_words(self, texts: Iterable[str]) -> Iterator[int]:
+        for text in texts:
             for word in text.split(" "):
-                self.words.setdefault(word, len(self.words))
-        self._ids = np.fromiter(first.values(), np.int64, len(first))
-        self._ends = np.empty(len(first), dtype=np.int64)
-        self._next: dict[int, int] = {}
-        self._num_states = width = len(self.words)
-        for number, text in enumerate(first):
-            begin, *rest = text.split(" ")
-            state = self.words[begin]
-            for word in rest:
-                edge = state * width + self.words[word]
-                state = self._next.setdefault(edge, self._num_states)
-                self._num_states += state == self._num_states
-            self._ends[number] = state
-
-    def entries(self) -> NDArray[np.int64]:
-        """Return the entry that ends in each state, -1 for none."""
-        entries = np.full(self._num_states, -1, dtype=np.int64)
-        entries[self._ends] = self._ids
-        return entries
-
-    def sorted_edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the edges, ``state * words + word``, ascending, and where each leads."""
-        edges = np.fromiter(self._next, np.int64, len(self._next))
-        targets = np.fromiter(self._next.values(), np.int64, len(self._next))
-        order = np.argsort(edges)
-        return edges[order], targets[order]
+                yield self.words.setdefault(word, len(self.words))
 
 
 def _rows_of(keys: NDArray[np.int64], width: int, num_captions: int) -> Matches:
