@@ -217,7 +217,8 @@ class TrainConfig(Config):
         steps: Updates in all.
         batch_size: Pairs a step, over all processes.
         micro_batch_size: Pairs that a process holds with their activations at once. Smaller than
-            its share of the batch: two passes (gradient caching) with equal results.
+            its share of the batch: two passes (gradient caching) with equal results, but for
+            ``data.mixup`` and dropout, which are drawn micro-batch by micro-batch.
         start: What the trained parameters start from besides their usual initialisation.
         inference: How the model is best used; saved beside its weights.
         compute: Precision, memory and what several processes share.

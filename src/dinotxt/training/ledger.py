@@ -26,6 +26,7 @@ from dinotxt.training.flops import (
     planned_text,
     text_flops,
 )
+from dinotxt.training.loss_config import GramConfig
 from dinotxt.training.vision import needed_patches
 
 Cached = Literal["none", "all", "pooled"]
@@ -40,7 +41,8 @@ class StepFlops:
         frozen: The forward pass of a frozen backbone.
         vision: A trained backbone and the vision head, both passes.
         text: The text encoder, both passes.
-        loss: The similarities and their gradients.
+        loss: The similarities of pictures and texts, those of patches if the gram loss is on, and
+            the gradients of both.
     """
 
     frozen: float
@@ -52,6 +54,19 @@ class StepFlops:
     def total(self) -> float:
         """Return the sum of the parts."""
         return self.frozen + self.vision + self.text + self.loss
+
+
+@dataclass(frozen=True, slots=True)
+class GramFlops:
+    """The gram loss on one picture.
+
+    Attributes:
+        forward: Both Gram matrices.
+        backward: Of the trained one, which is a product of the patches with themselves.
+    """
+
+    forward: float = 0.0
+    backward: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +81,9 @@ class Ledger:
         frozen: Whether the backbone is frozen.
         drop_path: Share of the samples that skips a branch of the head.
         cached: What of the backbone's output comes from a cache.
-        passes: Forward passes of trained parts: one more with gradient caching, and one with
-            activation checkpointing.
+        passes: Forward passes of trained parts: two with gradient caching.
+        recomputes: Whether the backward pass repeats them (activation checkpointing).
+        gram: The loss of the patches.
     """
 
     backbone: BackboneFlops
@@ -78,6 +94,8 @@ class Ledger:
     drop_path: float = 0.0
     cached: Cached = "none"
     passes: int = 1
+    recomputes: bool = False
+    gram: GramFlops = GramFlops()
 
     @classmethod
     def of_run(cls, model: DinoTxt, config: TrainConfig) -> "Ledger":
@@ -117,7 +135,6 @@ class Ledger:
             kept = max(int((1 - head_config.patch_dropout) * backbone.num_patches), 1)
             seen = replace(backbone, num_patches=kept)
         micro = config.micro_batch_size or config.batch_size
-        repeats = int(micro < config.batch_size) + int(config.compute.activation_checkpointing)
         return cls(
             backbone=backbone,
             head=head_flops(head_config, seen),
@@ -126,7 +143,9 @@ class Ledger:
             frozen=config.model.backbone.frozen,
             drop_path=head_config.drop_path if head_config.num_blocks else 0.0,
             cached=cached,
-            passes=1 + repeats,
+            passes=2 if micro < config.batch_size else 1,
+            recomputes=config.compute.activation_checkpointing,
+            gram=gram_flops(config.loss.gram, head_config.dim or backbone.width, seen),
         )
 
     def step(
@@ -141,22 +160,29 @@ class Ledger:
                 with the texts of this one; None: those of this process.
         """
         contrasted = global_pictures or num_pictures
+        contrast = _LOSS_PRODUCTS * self.embed_dim * contrasted * np.asarray(lengths).size
+        gram = self.passes * self.gram.forward + self.gram.backward
         return StepFlops(
             frozen=num_pictures * self._frozen(),
             vision=num_pictures * self._vision(contrasted),
-            text=self.text.step(lengths, passes=self.passes),
-            loss=_LOSS_PRODUCTS * self.embed_dim * contrasted * np.asarray(lengths).size,
+            text=self.text.step(lengths, passes=self._forwards),
+            loss=contrast + num_pictures * gram,
         )
 
     def batches(self, batches: Sequence[Batch], *, num_ranks: int = 1) -> float:
         """Return the operations of a step whose pairs come in micro-batches, in 1e9.
 
-        Other processes are taken to have texts of the same lengths.
+        Several mean gradient caching. Other processes are taken to have texts of the same lengths.
         """
         pictures = sum(len(batch) for batch in batches)
         lengths = np.concatenate([batch.lengths.numpy() for batch in batches])
-        flops = self.step(pictures, lengths, global_pictures=pictures * num_ranks)
+        ledger = replace(self, passes=min(len(batches), 2))
+        flops = ledger.step(pictures, lengths, global_pictures=pictures * num_ranks)
         return num_ranks * flops.total / 1e9
+
+    @property
+    def _forwards(self) -> int:
+        return self.passes + int(self.recomputes)
 
     def _frozen(self) -> float:
         return self.backbone.forward if self.frozen and self.cached == "none" else 0.0
@@ -165,9 +191,18 @@ class Ledger:
         kept = max(int((1 - self.drop_path) * batch), 1) / max(batch, 1)
         head = self.head.forward - (1 - kept) * self.head.branches
         if self.frozen:
-            return (self.passes + 2) * head - self.head.first
-        backbone = (self.passes + 2) * self.backbone.forward - self.backbone.stem
-        return backbone + (self.passes + 2) * head
+            return (self._forwards + 2) * head - self.head.first
+        backbone = (self._forwards + 2) * self.backbone.forward - self.backbone.stem
+        return backbone + (self._forwards + 2) * head
+
+
+def gram_flops(config: GramConfig | None, width: int, backbone: BackboneFlops) -> GramFlops:
+    """Return the operations of the gram loss; ``width``: of the head's patches."""
+    if config is None:
+        return GramFlops()
+    patches = min(config.patches or backbone.num_patches, backbone.num_patches)
+    products = 2.0 * patches**2
+    return GramFlops(products * (width + backbone.width), 2 * products * width)
 
 
 def embedding_width(config: ModelConfig, backbone_width: int) -> int:

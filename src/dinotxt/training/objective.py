@@ -27,7 +27,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.exchange = exchange or Ring()
-        self.cls_dim = cls_dim
+        self.bounds = () if cls_dim is None else (cls_dim,)
         self.logit_bias = None
         if config.kind == "sigmoid":
             self.logit_bias = nn.Parameter(torch.tensor(config.bias))
@@ -49,7 +49,13 @@ class Objective(nn.Module):
             owners: ``[M]``, the picture of each text; None: row by row.
             gram: Parts of the gram loss, whose sum over all processes is added; None: it is off.
         """
-        loss = self._contrast(image_features, text_features, log_scale, owners)
+        scale = log_scale.exp()
+        images, texts = (x.tensor_split(self.bounds, -1) for x in (image_features, text_features))
+        losses = [
+            self._contrast(image, text, scale, owners)
+            for image, text in zip(images, texts, strict=True)
+        ]
+        loss = torch.stack(losses).sum()
         return loss if gram is None else loss + self._total(gram)
 
     def _total(self, parts: Tensor) -> Tensor:
@@ -58,32 +64,13 @@ class Objective(nn.Module):
         return own + (self.exchange.total(own.detach().clone()) - own.detach())
 
     def _contrast(
-        self,
-        image_features: Tensor,
-        text_features: Tensor,
-        log_scale: Tensor,
-        owners: Tensor | None,
-    ) -> Tensor:
-        if self.cls_dim is None:
-            return self._loss(image_features, text_features, log_scale, owners)
-        first, second = (
-            self._loss(image_features[:, half], text_features[:, half], log_scale, owners)
-            for half in (slice(self.cls_dim), slice(self.cls_dim, None))
-        )
-        return first + second
-
-    def _loss(
-        self,
-        image_features: Tensor,
-        text_features: Tensor,
-        log_scale: Tensor,
-        owners: Tensor | None,
+        self, image_features: Tensor, text_features: Tensor, scale: Tensor, owners: Tensor | None
     ) -> Tensor:
         image = F.normalize(_full_precision(image_features), dim=-1)
         text = F.normalize(_full_precision(text_features), dim=-1)
         if self.logit_bias is not None:
-            return sigmoid_loss(image, text, log_scale.exp(), self.logit_bias, self.exchange)
-        return clip_loss(image, text, log_scale.exp(), owners, self.exchange)
+            return sigmoid_loss(image, text, scale, self.logit_bias, self.exchange)
+        return clip_loss(image, text, scale, owners, self.exchange)
 
 
 def _full_precision(features: Tensor) -> Tensor:

@@ -97,9 +97,8 @@ class CachedTokens:
         self.seed = seed
         if store.spec.tokens == "pooled" and kind is None:
             raise ConfigError(
-                f"{store.path} holds pooled tokens, and this vision head or loss.gram works on "
-                "patches: cache with --tokens all, or set model.vision_head.num_blocks to 0 and "
-                "loss.gram to null."
+                f"{store.path} holds pooled tokens, and this run needs every patch: cache with "
+                "--tokens all."
             )
 
     def read(

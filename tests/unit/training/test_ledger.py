@@ -19,8 +19,12 @@ from dinotxt.models.drop_path import SubsetDraw
 from dinotxt.models.tokens import Tokens
 from dinotxt.training.batches import Batch
 from dinotxt.training.config import TrainConfig
+from dinotxt.training.distributed import World
 from dinotxt.training.flops import backbone_flops, planned_backbone, planned_text
 from dinotxt.training.ledger import Ledger
+from dinotxt.training.objective import Objective
+from dinotxt.training.step import TrainingStep
+from dinotxt.training.towers import TrainedTowers
 from dinotxt.training.vision import as_pooled, pooled_kind
 
 PICTURES = 6
@@ -106,6 +110,47 @@ def test_a_step_agrees_with_the_counter_of_pytorch(
     run = run_config(config, micro_batch_size=PICTURES if passes == 1 else 2)
     ours = Ledger.of_run(model, run).step(PICTURES, texts()[1]).total
     assert ours == pytest.approx(counted_step(model, passes=passes), rel=0.01)
+
+
+def counted_training(model: DinoTxt, run: TrainConfig, *sizes: int) -> tuple[float, list[Batch]]:
+    """Count a step as the trainer computes it, its pairs in micro-batches of these sizes."""
+    ids, lengths = texts()
+    images = torch.rand(PICTURES, 3, SIZE, SIZE)
+    parts = (torch.split(values, sizes) for values in (images, ids, lengths))
+    batches = [Batch(*values) for values in zip(*parts, strict=True)]
+    towers = TrainedTowers(model, captions="drawn", gram=run.loss.gram)
+    world = World(torch.device("cpu"))
+    step = TrainingStep(model.train(), towers, Objective(run.loss), run, world)
+    with counting() as counter:
+        step(0, batches)
+    return float(counter.get_total_flops()), batches
+
+
+@pytest.mark.parametrize("sizes", [(PICTURES,), (2, 4)])
+@pytest.mark.parametrize(
+    ("gram", "head"),
+    [
+        ({}, head_with(dim=48)),
+        ({}, head_with(num_blocks=1, num_heads=2)),
+        ({"patches": 40}, head_with(dim=48)),
+        ({"patches": 99}, head_with(dim=48)),
+        ({}, head_with(num_blocks=1, num_heads=2, patch_dropout=0.5)),
+    ],
+)
+def test_the_gram_loss_agrees_with_the_counter(
+    tiny_config: ModelConfig, gram: dict[str, Any], head: dict[str, Any], sizes: tuple[int, ...]
+) -> None:
+    fine = replace(tiny_config.backbone, options={**tiny_config.backbone.options, "patch_size": 4})
+    config = replace(
+        tiny_config, backbone=fine, vision_head=replace(tiny_config.vision_head, **head)
+    )
+    runs = [run_config(config), run_config(config, loss={"kind": "clip", "gram": gram})]
+    model = DinoTxt.from_config(config)
+    (plain, batches), (whole, _) = (counted_training(model, run, *sizes) for run in runs)
+    ours = [Ledger.of_run(model, run).batches(batches) * 1e9 for run in runs]
+    assert whole > 1.02 * plain
+    assert ours[1] - ours[0] == pytest.approx(whole - plain, rel=1e-6)
+    assert ours[1] == pytest.approx(whole, rel=0.01)
 
 
 def test_a_trained_backbone_agrees_with_the_counter(tiny_config: ModelConfig) -> None:
@@ -201,7 +246,8 @@ def test_micro_batches_and_processes_add_up(tiny_config: ModelConfig) -> None:
     images = torch.zeros(PICTURES, 3, SIZE, SIZE)
     one = Batch(images, ids, lengths)
     parts = [Batch(images[rows], ids[rows], lengths[rows]) for rows in (slice(2), slice(2, 6))]
-    assert ledger.batches(parts) == pytest.approx(ledger.batches([one]))
+    caching = replace(ledger, passes=2).step(PICTURES, lengths).total / 1e9
+    assert ledger.batches(parts) == pytest.approx(caching)
     assert ledger.batches([one]) == pytest.approx(ledger.step(PICTURES, lengths).total / 1e9)
     twice = ledger.batches([one], num_ranks=2)
     assert twice > 2 * ledger.batches([one])  # the loss compares with both processes' pictures

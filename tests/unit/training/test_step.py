@@ -21,7 +21,9 @@ def build(config: TrainConfig) -> tuple[DinoTxt, TrainingStep]:
     torch.manual_seed(0)
     model = DinoTxt.from_config(config.model).double().train()
     objective = Objective(config.loss)
-    towers = TrainedTowers(model, captions=config.data.captions, gram=config.loss.gram)
+    towers = TrainedTowers(
+        model, captions=config.data.captions, mixup=config.data.mixup, gram=config.loss.gram
+    )
     return model, TrainingStep(model, towers, objective, config, World(torch.device("cpu")))
 
 
@@ -75,6 +77,36 @@ def test_gradient_caching_of_cached_tokens_equals_one_pass_over_pictures(
     torch.testing.assert_close(step(3, tokens), whole, rtol=0, atol=1e-12)
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     torch.testing.assert_close(gradients, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["clip", "sigmoid"])
+@pytest.mark.parametrize("frozen", ["true", "false"])
+def test_gradient_caching_with_mixed_pairs_and_the_gram_loss_equals_one_pass_of_all(
+    config: Make, frozen: str, kind: str
+) -> None:
+    """Each micro-batch mixes its own pairs, so one pass of all has to mix the same ones."""
+    settings = config(
+        "data.mixup=0.7",
+        "data.views=null",
+        f"model.backbone={{frozen: {frozen}, options: {{patch_size: 8}}}}",
+        "model.vision_head={drop_path: 0.6, patch_dropout: 0.25}",
+        f"loss={{kind: {kind}, gram: {{weight: 3.0, patches: 5}}}}",
+    )
+    batches = parts(batch(), 3, 3, 1)
+    model, step = build(settings)
+    split = step(3, batches)
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    model, step = build(settings)
+    outputs = [step._outputs(chunk) for chunk in step._chunks(3, batches)]
+    image, text, gram = (torch.cat(part) for part in zip(*outputs, strict=True))
+    whole = step.objective(image, text, model.logit_scale, None, gram)
+    whole.backward()
+    torch.testing.assert_close(split, whole.detach(), rtol=0, atol=1e-12)
+    expected = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    assert "vision_head.blocks.0.mlp.w1.weight" in gradients
+    torch.testing.assert_close(gradients, expected, rtol=0, atol=1e-10)
+    plain = build(config(f"loss.kind={kind}"))[1](3, batches)
+    assert abs(float(plain - whole.detach())) > 1e-3
 
 
 def test_the_drop_path_changes_with_the_step_and_repeats_with_it(config: Make) -> None:
