@@ -96,6 +96,22 @@ def test_only_bad_pictures_is_a_failure(model: list[object], tmp_path: Path) -> 
     assert reasons == ["the folder holds no pictures", "does not exist", "no picture matches"]
 
 
+def test_an_input_below_two_patches_is_refused(
+    model: list[object], pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    given = [pictures["red"], "--labels", "a,b", *model, "--size", "7"]
+    for verb in (["classify"], ["segment", "--out", tmp_path]):
+        result = _run([*verb, *given])
+        assert result.exit_code == 1
+        assert "size is 7, less than two of the model's patches" in result.stderr
+
+
+def test_an_empty_label_is_refused_before_a_model_is_loaded(pictures: dict[str, Path]) -> None:
+    result = _run(["classify", pictures["red"], "--labels", "a,,b", "--model", "no-such-model"])
+    assert result.exit_code == 1
+    assert "The label '' is empty" in result.stderr
+
+
 def test_csv_has_a_row_a_label(
     model: list[object], pictures: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ _FILTERS = {
 }
 _DEFAULT_LIMITS = Limits()
 _LONGEST = 16
+_LEAST_ENLARGED = 64  # two patches of 32: on one place alone a CNN's features may be all zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class TransformConfig:
         interpolation: The resampling filter.
         mapping: For pictures that are not 8-bit RGB.
         max_enlarge: Pictures are enlarged at most so many times; smaller ones give a smaller
-            square. None: every picture becomes ``size``.
+            square, of 64 pixels at least. None: every picture becomes ``size``.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
@@ -171,7 +172,8 @@ class Transform:
         config = self.config
         if config.max_enlarge is None:
             return config.size
-        return min(config.size, round(config.max_enlarge * min(picture_size(picture))))
+        side = round(config.max_enlarge * min(picture_size(picture)))
+        return min(config.size, max(side, _LEAST_ENLARGED))
 
     def _resize_and_crop(self, picture: Picture) -> Picture:
         """Resize the short side, cut out the centre; rounding as torchvision's two transforms."""

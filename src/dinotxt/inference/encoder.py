@@ -12,6 +12,7 @@ from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import EncodedImages, OnSkip, listed, pixel_batches
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.geometry import whole_input
+from dinotxt.inference.loading import open_model
 from dinotxt.inference.prompt_cache import cache_key, read_embeddings, write_embeddings
 from dinotxt.inference.publishing import Publishable
 from dinotxt.inference.towers import DenseTowers, Towers
@@ -281,8 +282,6 @@ def load(model: str | Path = "lite", *, device: str = "auto", size: int | None =
         ConfigError: If the name is unknown.
         BackendError: If the device or an optional package is missing.
     """
-    from dinotxt.inference.loading import open_model
-
     return Encoder(*open_model(str(model), device=device, size=size))
 
 

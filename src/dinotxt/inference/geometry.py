@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dinotxt.data.transform import Picture, picture_size
+from dinotxt.errors import ConfigError
 from dinotxt.inference.towers import SquareTowers, Towers
 
 LONGEST_SHARE = 2048 / 448  # the protocol of TCL caps the long side at 2048 for a short one of 448
@@ -23,6 +24,22 @@ class Window:
     left: int
     height: int
     width: int
+
+
+def check_size(size: int, patch_size: int) -> None:
+    """Refuse inputs of a single patch, which says the same of every pixel or nothing at all.
+
+    Args:
+        size: The side of an input, in pixels.
+        patch_size: The model's.
+
+    Raises:
+        ConfigError: If the side is shorter than two patches.
+    """
+    least = 2 * patch_size
+    if size < least:
+        message = f"size is {size}, less than two of the model's patches of {patch_size} pixels"
+        raise ConfigError(f"{message}: give at least {least}.")
 
 
 def scaled_size(picture: Picture, short: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from dinotxt.checkpoints.snapshot import is_hub_name, snapshot
 from dinotxt.data.transform import Transform
 from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
+from dinotxt.inference.geometry import check_size
 from dinotxt.inference.onnx_towers import OnnxTowers
 from dinotxt.inference.towers import Towers
 from dinotxt.text.tokenizer import Tokenizer
@@ -30,7 +31,7 @@ def open_model(name: str, *, device: str, size: int | None) -> Parts:
 
     Raises:
         CheckpointError: If the weights are missing or damaged.
-        ConfigError: If the name is unknown, or an exported model does not take the size.
+        ConfigError: If the name is unknown, or the model does not take the size.
         BackendError: If the device or a package is missing.
     """
     place = str(snapshot(name)) if is_hub_name(name) else name
@@ -64,6 +65,8 @@ def _open_torch(name: str, device: str, size: int | None) -> Parts:
 
     find_device(device)
     loaded = resolve(name)
+    if size is not None:
+        check_size(size, loaded.model.patch_size)
     defaults = read_defaults(loaded.extra)
     config = replace(
         loaded.transform,

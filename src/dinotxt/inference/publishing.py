@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from dinotxt.inference.encoder import Encoder
+from dinotxt.checkpoints.snapshot import PREFIX, is_hub_name
+from dinotxt.inference.loading import open_model
 
 Reports = Sequence[Mapping[str, Any] | str | Path]
 
@@ -24,14 +24,15 @@ class Publishable:
         """A hash of the weights."""
         raise NotImplementedError
 
-    @staticmethod
+    @classmethod
     def from_pretrained(
+        cls,
         name: str | Path,
         *,
         revision: str | None = None,
         device: str = "auto",
         size: int | None = None,
-    ) -> "Encoder":
+    ) -> Self:
         """Load a model from the hub (``OWNER/NAME``) or from a folder.
 
         Args:
@@ -44,14 +45,11 @@ class Publishable:
             CheckpointError: If the model is neither here nor on the hub, or is damaged.
             BackendError: If the device or an optional package is missing.
         """
-        from dinotxt.checkpoints.snapshot import PREFIX, is_hub_name
-        from dinotxt.inference.encoder import load
-
-        text = str(name)
-        if Path(text).expanduser().is_dir():
-            return load(text, device=device, size=size)
-        address = text if is_hub_name(text) else f"{PREFIX}{text}"
-        return load(address + (f"@{revision}" if revision else ""), device=device, size=size)
+        address = str(name)
+        if not Path(address).expanduser().is_dir():
+            address = address if is_hub_name(address) else f"{PREFIX}{address}"
+            address += f"@{revision}" if revision else ""
+        return cls(*open_model(address, device=device, size=size))  # type: ignore[call-arg]
 
     def save_pretrained(
         self,

@@ -16,8 +16,10 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip
 from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_tiles, tile_rows
 from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.geometry import check_size
 from dinotxt.inference.highres import HighRes, SegmentScores
 from dinotxt.inference.pamr import Pamr
+from dinotxt.inference.towers import SquareTowers, Towers
 from dinotxt.inference.window import SlidingWindow, Whole
 from dinotxt.models.config import Embedding
 from dinotxt.results.segmentation import Segmentation, map_dtype
@@ -68,7 +70,8 @@ class Segmenter:
         batch_size: int = 8,
     ) -> None:
         prompt.check_labels(labels)
-        _check_options(labels, mode, background, upsample, refine)
+        _check_options(labels, background, upsample, refine)
+        _check_mode(mode, encoder.towers)
         self.encoder = encoder if embedding is None else encoder.with_embedding(embedding)
         self.labels = tuple(labels)
         self.mode: Mode = Whole() if mode is None else mode
@@ -175,14 +178,20 @@ def _show(transform: Transform, source: ImageSource) -> Image.Image:
     return Image.fromarray(np.rint(channels.transpose(1, 2, 0) * 255).astype(np.uint8))
 
 
+def _check_mode(mode: object, towers: Towers) -> None:
+    if isinstance(mode, str):
+        raise ConfigError(f"mode is {mode!r}: give SlidingWindow(448, 224), HighRes() or None.")
+    size = mode.crop_size if isinstance(mode, HighRes) else getattr(mode, "size", None)
+    if size is not None and not isinstance(towers, SquareTowers):
+        check_size(size, towers.patch_size)
+
+
 def _check_options(
-    labels: Sequence[str], mode: object, background: float | None, upsample: str, refine: object
+    labels: Sequence[str], background: float | None, upsample: str, refine: object
 ) -> None:
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         raise ConfigError(f"The label {repeated[0]!r} is there twice: remove one.")
-    if isinstance(mode, str):
-        raise ConfigError(f"mode is {mode!r}: give SlidingWindow(448, 224), HighRes() or None.")
     if background is not None and not -1 <= background <= 1:
         raise ConfigError(f"background is {background}: give a cosine from -1 to 1.")
     if upsample not in get_args(Upsample):

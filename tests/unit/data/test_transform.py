@@ -160,6 +160,7 @@ def test_small_pictures_are_enlarged_no_more_than_asked(resize: Literal["squash"
     transform = Transform(TransformConfig(resize=resize, size=224, max_enlarge=5.0))
     assert transform(Image.new("RGB", (32, 40))).shape == (3, 160, 160)
     assert transform(Image.new("RGB", (60, 50))).shape == (3, 224, 224)
+    assert transform(Image.new("RGB", (1, 1))).shape == (3, 64, 64)
 
 
 def test_a_limit_that_would_shrink_is_refused() -> None:

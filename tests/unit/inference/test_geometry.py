@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dinotxt.inference.geometry import fit_whole, scaled_size, windows
+from dinotxt.errors import ConfigError
+from dinotxt.inference.geometry import check_size, fit_whole, scaled_size, windows
 
 
 def test_the_short_side_is_resized_and_the_aspect_kept() -> None:
@@ -19,6 +20,12 @@ def test_a_very_long_picture_is_capped_on_its_long_side() -> None:
 def test_whole_pictures_are_rounded_to_the_patch() -> None:
     assert fit_whole(Image.new("RGB", (500, 375)), 224, 14) == (294, 224)
     assert fit_whole(Image.new("RGB", (5, 3000)), 32, 16) == (16, 144)
+
+
+def test_an_input_of_one_patch_is_refused() -> None:
+    check_size(64, 32)
+    with pytest.raises(ConfigError, match=r"size is 63, .* give at least 64"):
+        check_size(63, 32)
 
 
 def test_cityscapes_has_three_windows() -> None:

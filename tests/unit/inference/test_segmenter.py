@@ -12,7 +12,7 @@ from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.dense import Mode
 from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.segmenter import HighRes, Segmenter, SlidingWindow
+from dinotxt.inference.segmenter import HighRes, Segmenter, SlidingWindow, Whole
 from dinotxt.results.skip import Skip
 
 LABELS = ["red", "green", "blue"]
@@ -212,3 +212,11 @@ def test_thirty_megapixels_are_labelled_in_bounded_memory(
     assert result.area("blue") == pytest.approx(0.5, abs=0.05)
     assert overlay.width == 6000
     assert peak < 1 << 30  # a map of 20 cosines a pixel would be 2.4 GB
+
+
+@pytest.mark.parametrize("mode", [Whole(7), SlidingWindow(7, 3), HighRes(crops=8, crop_size=7)])
+def test_inputs_of_one_patch_would_label_every_pixel_alike(
+    colour_encoder: Encoder, mode: Mode
+) -> None:
+    with pytest.raises(ConfigError, match=r"size is 7, .* of 8 pixels: give at least 16"):
+        Segmenter(colour_encoder, LABELS, mode=mode)
