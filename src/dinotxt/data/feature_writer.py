@@ -25,7 +25,7 @@ from dinotxt.results.skip import Skip
 
 _PLAN = "plan.json"
 _SHARD_BYTES = 1 << 26
-_MAX_SHARD_ITEMS = 4096
+_MAX_SHARD_VIEWS = 1024  # what a killed run computes again: about a minute on two cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class FeatureStoreWriter:
             path: The folder.
             spec: What the cache holds and what makes it.
             pairs: The pictures and their captions.
-            shard_items: Pictures a shard; None makes shards of about 64 MiB.
+            shard_items: Pictures a shard; None makes shards of 64 MiB and 1,024 views at most.
 
         Raises:
             DataError: If the folder holds a cache of other weights, transforms or pairs, or if
@@ -68,7 +68,8 @@ class FeatureStoreWriter:
         """
         if not pairs:
             raise DataError("There are no pairs to cache.")
-        size = shard_items or min(_MAX_SHARD_ITEMS, max(1, _SHARD_BYTES // spec.item_bytes))
+        most = min(_SHARD_BYTES // spec.item_bytes, _MAX_SHARD_VIEWS // spec.views)
+        size = shard_items or max(1, most)
         self.path, self.spec, self._pairs = Path(path), spec, pairs
         plan = {"spec": spec.to_json(), "pairs": len(pairs), "pairs_hash": _hash(pairs)}
         size = self._begin({**plan, "shard_items": size})

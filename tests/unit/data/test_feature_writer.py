@@ -144,7 +144,10 @@ def test_wrong_shape_is_refused(tmp_path: Path) -> None:
         writer.write(writer.pending()[0], _features(2))
 
 
-def test_shards_are_sized_by_bytes(tmp_path: Path) -> None:
+def test_shards_are_sized_by_bytes_and_by_what_a_kill_may_cost(tmp_path: Path) -> None:
     big = StoreSpec.from_json({**SPEC.to_json(), "width": 1 << 22})
     assert len(_writer(tmp_path / "big", spec=big, shard_items=None).shards) == 4
     assert len(_writer(tmp_path / "small", shard_items=None).shards) == 1
+    views = StoreSpec.from_json({**SPEC.to_json(), "views": 512})
+    shards = _writer(tmp_path / "views", spec=views, shard_items=None).shards
+    assert [shard.stop for shard in shards[:2]] == [2, 4]

@@ -81,7 +81,7 @@ def test_bad_pictures_are_left_out_and_reported(
 def test_a_killed_run_goes_on_behind_the_last_whole_shard(
     backbone: Backbone, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dinotxt.data.feature_writer._MAX_SHARD_ITEMS", 1)
+    monkeypatch.setattr("dinotxt.data.feature_writer._MAX_SHARD_VIEWS", 1)
     whole = FeatureCacher(backbone, TRANSFORM, pairs, tmp_path / "whole").run()
     lost = tmp_path / "lost.png"
     torn = [*pairs[:2], Pair("blue", ImageRef(str(lost)), pairs[2].captions), *pairs[3:]]
