@@ -186,6 +186,31 @@ def test_a_torn_parquet_shard_is_written_down_and_the_others_train(
     assert "is not a readable Parquet file" in json.loads(line)["reason"]
 
 
+def test_of_a_damaged_parquet_shard_only_the_damaged_rows_are_left_out(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    columns = {
+        "jpg": [picture(n) for n in range(16)],
+        "caption": [f"number {n}" for n in range(16)],
+    }
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=4)
+    chunk = pyarrow.parquet.read_metadata(path).row_group(2).column(1)
+    start = chunk.dictionary_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+    path.write_bytes(content)
+    losses, _ = fit(config(str(path), "damaged", "data.max_skipped=0.3"))
+    assert len(losses) == 6
+    lines = [json.loads(x) for x in (tmp_path / "damaged/skipped.jsonl").read_text().splitlines()]
+    assert sorted(line["path"] for line in lines) == [f"{path}::{row:08d}" for row in range(8, 12)]
+    assert {line["reason"].partition(" (")[0] for line in lines} == {
+        "row group 2 of the Parquet file is damaged"
+    }
+    with pytest.raises(DataError, match=r"4 of 16 pairs cannot be used, more than data\.max_sk"):
+        fit(config(str(path), "strict", "data.max_skipped=0.2"))
+
+
 def test_a_shard_that_cannot_be_had_stops_the_run(config: Callable[..., TrainConfig]) -> None:
     with pytest.raises(DataError, match="does not exist"):
         fit(config("memory://nowhere/s-{0..1}.tar", "none"))

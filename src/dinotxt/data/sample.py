@@ -16,9 +16,9 @@ from dinotxt.data.tar import scan_tar
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
-_KINDS = {".json": "json", ".txt": "txt", ".cls": "cls", ".npy": "image"} | dict.fromkeys(
-    EXTENSIONS, "image"
-)
+DAMAGE = ".damage"  # the suffix of a text that stands in for a sample which could not be unpacked
+_KINDS = {".json": "json", ".txt": "txt", ".cls": "cls", ".npy": "image", DAMAGE: "damage"}
+_KINDS |= dict.fromkeys(EXTENSIONS, "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Sample:
     Attributes:
         key: The stem, below the name of its shard.
         name: What a report should call it.
-        parts: Its files by kind: ``image``, ``json``, ``txt``, ``cls``.
+        parts: Its files by kind: ``image``, ``json``, ``txt``, ``cls``, ``damage``.
     """
 
     key: str
@@ -39,9 +39,11 @@ class Sample:
         """Return the captions of the JSON file, or else of the text file (one a line).
 
         Raises:
-            DataError: If there is a file but no caption can be read from it.
+            DataError: If there is a file but no caption can be read from it, or a damage is noted.
         """
         found: tuple[str, ...] = ()
+        if "damage" in self.parts:
+            raise DataError(_decode(self.parts["damage"]))
         if "json" in self.parts:
             found = _json_captions(_decode(self.parts["json"]))
         if not found and "txt" in self.parts:

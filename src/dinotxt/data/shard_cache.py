@@ -39,7 +39,8 @@ class LocalShard:
 class ShardCache:
     """Gives shards as local tars: a local tar as it is, others copied, Parquet files unpacked.
 
-    What lies at an address is taken never to change: a new version needs a new name.
+    What lies at an address is taken never to change: a new version needs a new name. A local file
+    that has changed is unpacked again.
 
     Args:
         folder: Where the copies lie; many processes may share it.
@@ -61,7 +62,7 @@ class ShardCache:
         if not needs_copy(shard):
             found = _hold(Path(shard))
             if found is None:
-                raise DataError(f"{shard} does not exist any more: put it back.")
+                raise _missing(shard)
             return LocalShard(Path(shard), found)
         target = self._target(shard)
         while True:
@@ -81,7 +82,7 @@ class ShardCache:
         return local.path
 
     def _target(self, shard: str) -> Path:
-        digest = hashlib.sha256(shard.encode()).hexdigest()[:_DIGITS]
+        digest = hashlib.sha256(version(shard).encode()).hexdigest()[:_DIGITS]
         stem = PurePosixPath(shard).stem
         return self.folder / digest / f"{stem}.tar"
 
@@ -132,9 +133,28 @@ class ShardCache:
                 total -= status.st_size
 
 
+def version(shard: str) -> str:
+    """Return the name of a shard with what tells a changed local file from the old one.
+
+    Raises:
+        DataError: If the file is missing.
+    """
+    if is_address(shard):
+        return shard
+    try:
+        status = Path(shard).stat()
+    except FileNotFoundError:
+        raise _missing(shard) from None
+    return f"{shard} {status.st_size} {status.st_mtime_ns}"
+
+
 def needs_copy(shard: str) -> bool:
     """Tell if a shard is read from a copy: it is far away, or no tar."""
     return is_address(shard) or shard.endswith(".parquet")
+
+
+def _missing(shard: str) -> DataError:
+    return DataError(f"{shard} does not exist any more: put it back.")
 
 
 def _hold(path: Path) -> int | None:

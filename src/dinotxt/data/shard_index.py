@@ -19,7 +19,7 @@ from dinotxt.data.parquet_shard import TornParquetError, num_rows
 from dinotxt.data.prefetch import prefetch
 from dinotxt.data.remote import Remote, is_address
 from dinotxt.data.sample import tar_samples
-from dinotxt.data.shard_cache import ShardCache
+from dinotxt.data.shard_cache import ShardCache, version
 from dinotxt.errors import DataError
 from dinotxt.files import read_json, write_json
 from dinotxt.results.skip import Skip
@@ -77,7 +77,7 @@ def index_shards(
     Raises:
         DataError: If a shard cannot be read or none has a sample.
     """
-    listed = hashlib.sha256("\n".join(map(_version, shards)).encode()).hexdigest()[:16]
+    listed = hashlib.sha256("\n".join(map(version, shards)).encode()).hexdigest()[:16]
     kept = cache.folder / f"index-{listed}.json"
     counts: dict[str, int] = {}
     skips: list[Skip] = []
@@ -96,14 +96,6 @@ def index_shards(
     if not used:
         raise DataError(f"{shards[0]} and the other shards have no sample.")
     return ShardIndex(used, tuple(counts[shard] for shard in used))
-
-
-def _version(shard: str) -> str:
-    """Return the name of a shard with what tells a changed local file from the old one."""
-    if is_address(shard):
-        return shard
-    status = Path(shard).stat()
-    return f"{shard} {status.st_size} {status.st_mtime_ns}"
 
 
 def _count_all(shards: Sequence[str], cache: ShardCache) -> tuple[dict[str, int], list[Skip]]:

@@ -89,6 +89,19 @@ def test_a_parquet_shard_becomes_a_tar(tmp_path: Path, copies: Copies) -> None:
     assert path.stat().st_size > 512
 
 
+def test_a_parquet_file_that_was_changed_is_unpacked_again(tmp_path: Path, copies: Copies) -> None:
+    source = tmp_path / "a.parquet"
+    made = cache(tmp_path, copies)
+    for picture in (b"torn", b"new!"):
+        table = pyarrow.table({"jpg": [picture], "caption": ["a"]})
+        pyarrow.parquet.write_table(table, source)
+        os.utime(source, (picture[0], picture[0]))
+        assert picture in made.local_path(str(source)).read_bytes()
+    source.unlink()
+    with pytest.raises(DataError, match="does not exist any more"):
+        made.local_path(str(source))
+
+
 def test_a_full_disk_names_the_settings(tmp_path: Path, copies: Copies) -> None:
     copies.error = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(DataError, match=r"is full: .*data\.stream\.cache_gib"):

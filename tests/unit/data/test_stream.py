@@ -67,19 +67,78 @@ def test_only_shards_that_need_a_copy_are_fetched_ahead(
     reader.close()
 
 
-@pytest.mark.parametrize("damage", ["cut", "page"])
-def test_the_rows_of_a_torn_parquet_shard_are_errors_of_their_own(
-    tmp_path: Path, damage: str
-) -> None:
+def test_the_rows_of_a_torn_parquet_shard_are_errors_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     columns = {"jpg": [b"x" * 5000, b"y" * 5000], "caption": ["a", "b"]}
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
-    content = path.read_bytes()
-    path.write_bytes(content[:-9] if damage == "cut" else b"PAR1" + bytes(300) + content[304:])
-    cache = ShardCache(tmp_path / "copies", max_bytes=1 << 20, remote=Remote(retries=0))
-    reader = ShardReader(ShardIndex((str(path),), (2,)), cache, num_open=1)
+    path.write_bytes(path.read_bytes()[:-9])
+    reader = reader_of(path, 2)
     reader.open_shard(0)
     with pytest.raises(DataError, match=r"has 0 of 2 samples: .*is not a readable Parquet file"):
         reader.pair(0, 1)
     assert reader.key(0, 1) == f"{path}#1"
     reader.close()
+
+
+@pytest.mark.parametrize("column", ["jpg", "caption"])
+def test_a_damaged_page_of_parquet_loses_no_more_than_its_row_group(
+    tmp_path: Path, column: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    columns = {
+        "jpg": [bytes([n]) * 500 for n in range(9)],
+        "caption": [f"number {n}" for n in range(9)],
+        "key": [f"k{n}" for n in range(9)],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=3)
+    damage_page(path, group=1, column=list(columns).index(column))
+    reader = reader_of(path, 9)
+    for row in (0, 1, 2, 6, 7, 8):
+        image, captions = reader.pair(0, row)
+        assert (image.read(), captions) == (bytes([row]) * 500, (f"number {row}",))
+        assert reader.key(0, row) == f"{path}::{row:08d}-k{row}"
+    for row in (3, 4, 5):
+        with pytest.raises(DataError, match=r"^row group 1 of the Parquet file is damaged \("):
+            reader.pair(0, row)
+        assert reader.key(0, row) == f"{path}::{row:08d}"
+    reader.close()
+
+
+def test_a_changed_byte_in_a_page_with_a_checksum_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"jpg": [b"x" * 50] * 4, "caption": ["a big dog"] * 4})
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pyarrow.parquet.write_table(table, path, row_group_size=2, write_page_checksum=True, **plain)
+    first, cut, rest = path.read_bytes().partition(b"a big dog")
+    path.write_bytes(first + cut.replace(b"dog", b"cat") + rest)
+    reader = reader_of(path, 4)
+    with pytest.raises(DataError, match=r"row group 0 .*is damaged \(.*CRC"):
+        reader.pair(0, 0)
+    assert reader.pair(0, 2)[1] == ("a big dog",)
+    reader.close()
+
+
+def test_a_caption_that_is_no_utf8_costs_its_row_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"jpg": [b"x"] * 3, "caption": ["one", "two", "three"]})
+    pyarrow.parquet.write_table(table, path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(b"two", b"t\xffo"))
+    reader = reader_of(path, 3)
+    with pytest.raises(DataError, match="not valid UTF-8"):
+        reader.pair(0, 1)
+    assert [reader.pair(0, row)[1] for row in (0, 2)] == [("one",), ("three",)]
+    reader.close()
+
+
+def reader_of(path: Path, count: int) -> ShardReader:
+    cache = ShardCache(path.parent / "copies", max_bytes=1 << 20, remote=Remote(retries=0))
+    return ShardReader(ShardIndex((str(path),), (count,)), cache, num_open=1)
+
+
+def damage_page(path: Path, *, group: int, column: int) -> None:
+    """Write zeros over the first page of a column of a row group."""
+    chunk = pyarrow.parquet.read_metadata(path).row_group(group).column(column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = path.read_bytes()
+    end = start + chunk.total_compressed_size
+    path.write_bytes(content[:start] + bytes(end - start) + content[end:])
