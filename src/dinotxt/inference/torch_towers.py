@@ -1,6 +1,8 @@
 """The towers of a model on PyTorch."""
 
+from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -14,6 +16,8 @@ from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.groupvit import GroupVit
 from dinotxt.models.openclip import OpenClip
 from dinotxt.text.tokenizer import TokenBatch
+
+_PIXELS_AT_ONCE = 8 * 224**2
 
 
 class TorchTowers:
@@ -70,12 +74,13 @@ class TorchTowers:
     @torch.inference_mode()
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[B, E]`` for normalised pixels ``[B, C, H, W]``."""
-        return _to_array(self.model.encode_image(self._to_tensor(pixels)))
+        return self._in_parts(self.model.encode_image, pixels)
 
     @torch.inference_mode()
     def encode_patches(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[B, h, w, Dp]`` for normalised pixels ``[B, C, H, W]``."""
-        return _to_array(self.model.encode_patches(self._to_tensor(pixels), self._embedding))
+        encode = partial(self.model.encode_patches, embedding=self._embedding)
+        return self._in_parts(encode, pixels)
 
     @torch.inference_mode()
     def encode_text(self, tokens: TokenBatch) -> NDArray[np.float32]:
@@ -88,6 +93,20 @@ class TorchTowers:
         """Return the part of text features ``[N, E]`` that patches compare with, ``[N, Dp]``."""
         text = self._to_tensor(text_features)
         return _to_array(self.model.dense_text(text, self._embedding, self._value_text))
+
+    def _in_parts(
+        self, encode: Callable[[Tensor], Tensor], pixels: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Encode pictures, on a CPU a few at once.
+
+        Large activations go back to the system after each layer, and the next one waits until
+        they are paged in again: more pictures at once are slower there.
+        """
+        images = self._to_tensor(pixels)
+        if self.device.type != "cpu":
+            return _to_array(encode(images))
+        size = max(1, _PIXELS_AT_ONCE // (images.shape[-2] * images.shape[-1]))
+        return _to_array(torch.cat([encode(part) for part in images.split(size)]))
 
     def _to_tensor(self, array: NDArray[np.float32] | NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

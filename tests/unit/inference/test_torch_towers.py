@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dinotxt.errors import BackendError, ConfigError
+from dinotxt.inference import torch_towers
 from dinotxt.inference.encoder import Encoder, load
 from dinotxt.inference.torch_towers import TorchTowers, find_device
 from dinotxt.models.config import Embedding
@@ -34,6 +35,23 @@ def test_arrays_equal_what_the_model_gives(encoder: Encoder) -> None:
     np.testing.assert_array_equal(towers.encode_patches(pixels), patches)
     assert patches.shape == (2, 4, 4, towers.patch_dim)
     assert expected.shape == (2, encoder.embed_dim)
+
+
+def test_a_cpu_encodes_a_few_pictures_at_once(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towers, pixels = _model(encoder), _pixels(5)
+    whole = towers.encode_image(pixels), towers.encode_patches(pixels)
+    seen: list[int] = []
+    hook = towers.model.backbone.register_forward_pre_hook(lambda _, x: seen.append(len(x[0])))
+    monkeypatch.setattr(torch_towers, "_PIXELS_AT_ONCE", 2 * 32**2)
+    np.testing.assert_allclose(towers.encode_image(pixels), whole[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(towers.encode_patches(pixels), whole[1], rtol=1e-5, atol=1e-6)
+    assert seen == [2, 2, 1] * 2
+    monkeypatch.setattr(torch_towers, "_PIXELS_AT_ONCE", 1)
+    assert towers.encode_image(pixels).shape == whole[0].shape
+    assert seen[6:] == [1] * 5
+    hook.remove()
 
 
 def test_dense_text_is_the_second_half(encoder: Encoder) -> None:
