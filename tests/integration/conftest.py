@@ -1,12 +1,16 @@
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from dinotxt.cli.main import app
 
 WORDS = ["dog", "cat", "red car", "boat", "tree", "bird"]
 TINY = {
@@ -50,3 +54,16 @@ def settings(tmp_path: Path) -> dict[str, Any]:
             "target": 0.5,
         },
     }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., tuple[int, dict[str, Any], str]]:
+    """A verb with ``--json -``; returns the exit code, the JSON and standard error."""
+
+    def run_verb(*arguments: object) -> tuple[int, dict[str, Any], str]:
+        result = CliRunner().invoke(app, [*map(str, arguments), "--json", "-"])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, json.loads(result.stdout or "{}"), result.stderr
+
+    return run_verb

@@ -1,23 +1,15 @@
 """``dinotxt eval`` on published data sets in their own layout, with a tiny random model."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from dinotxt.cli.main import app
-
-
-def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
-    """Run a verb with ``--json -``; return the exit code, the JSON and standard error."""
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json", "-"])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, json.loads(result.stdout or "{}"), result.stderr
+RunVerb = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 @pytest.fixture
@@ -37,7 +29,7 @@ def ade20k(tmp_path: Path) -> Path:
 
 
 def test_a_published_set_is_measured_beside_the_papers_figures(
-    ade20k: Path, tiny_model: Path, tmp_path: Path
+    ade20k: Path, tiny_model: Path, tmp_path: Path, run: RunVerb
 ) -> None:
     arguments: list[object] = ["eval", "segmentation", "--data", f"ade20k:{ade20k}"]
     arguments += ["--model", tiny_model]
@@ -61,7 +53,7 @@ def test_a_published_set_is_measured_beside_the_papers_figures(
 
 
 def test_a_folder_that_is_not_the_set_exits_1_and_says_what_is_missing(
-    tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path, run: RunVerb
 ) -> None:
     code, _, errors = run(
         "eval", "segmentation", "--data", f"cityscapes:{tmp_path}", "--model", tiny_model
@@ -70,7 +62,9 @@ def test_a_folder_that_is_not_the_set_exits_1_and_says_what_is_missing(
     assert "it has no leftImg8bit/val/, no gtFine/val/" in errors
 
 
-def test_classification_trims_objectnets_border(tiny_model: Path, tmp_path: Path) -> None:
+def test_classification_trims_objectnets_border(
+    tiny_model: Path, tmp_path: Path, run: RunVerb
+) -> None:
     base = tmp_path / "objectnet-1.0"
     (base / "images" / "chair").mkdir(parents=True)
     Image.new("RGB", (20, 20), (255, 0, 0)).save(base / "images" / "chair" / "1.png")

@@ -1,23 +1,14 @@
 """``dinotxt index``, ``search`` and ``eval`` on a tiny random model."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from dinotxt.cli.main import app
-
-
-def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
-    """Run a verb with ``--json -``; return the exit code, the JSON and standard error."""
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json", "-"])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, json.loads(result.stdout or "{}"), result.stderr
+RunVerb = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 def paint(path: Path, seed: int, size: tuple[int, int] = (24, 20)) -> Path:
@@ -35,7 +26,7 @@ def album(tmp_path: Path) -> Path:
 
 
 def test_index_and_search_find_a_picture_by_itself(
-    album: Path, tiny_model: Path, tmp_path: Path
+    album: Path, tiny_model: Path, tmp_path: Path, run: RunVerb
 ) -> None:
     out = tmp_path / "album.index"
     code, result, _ = run("index", album, "--out", out, "--model", tiny_model)
@@ -57,7 +48,7 @@ def test_index_and_search_find_a_picture_by_itself(
 
 
 def test_search_by_words_takes_the_model_from_the_index(
-    album: Path, tiny_model: Path, tmp_path: Path
+    album: Path, tiny_model: Path, tmp_path: Path, run: RunVerb
 ) -> None:
     run("index", album, "--out", tmp_path / "index", "--model", tiny_model)
     code, result, _ = run("search", tmp_path / "index", "a red bicycle")
@@ -68,7 +59,7 @@ def test_search_by_words_takes_the_model_from_the_index(
 
 
 def test_filters_and_a_contact_sheet(
-    album: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    album: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: RunVerb
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
@@ -90,7 +81,7 @@ def test_filters_and_a_contact_sheet(
 
 
 def test_an_update_counts_and_a_broken_picture_exits_3(
-    album: Path, tiny_model: Path, tmp_path: Path
+    album: Path, tiny_model: Path, tmp_path: Path, run: RunVerb
 ) -> None:
     run("index", album, "--out", tmp_path / "index", "--model", tiny_model)
     (album / "0" / "0.png").unlink()
@@ -104,7 +95,9 @@ def test_an_update_counts_and_a_broken_picture_exits_3(
     assert "broken.jpg" in errors
 
 
-def test_what_cannot_be_indexed_or_searched_exits_1(tiny_model: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_indexed_or_searched_exits_1(
+    tiny_model: Path, tmp_path: Path, run: RunVerb
+) -> None:
     (tmp_path / "empty").mkdir()
     code, _, errors = run(
         "index", tmp_path / "empty", "--out", tmp_path / "index", "--model", tiny_model
@@ -116,7 +109,7 @@ def test_what_cannot_be_indexed_or_searched_exits_1(tiny_model: Path, tmp_path: 
     assert "is not an index" in errors
 
 
-def test_wrong_usage_exits_2(tmp_path: Path) -> None:
+def test_wrong_usage_exits_2(tmp_path: Path, run: RunVerb) -> None:
     assert run("search", tmp_path)[0] == 2
     assert run("search", tmp_path, "words", "--image", "a.jpg")[0] == 2
     assert run("index", tmp_path)[0] == 2
@@ -132,7 +125,7 @@ def check_report(result: dict[str, Any], metrics: set[str]) -> None:
             assert 0 <= value <= 1
 
 
-def test_eval_classification_reports(tiny_model: Path, tmp_path: Path) -> None:
+def test_eval_classification_reports(tiny_model: Path, tmp_path: Path, run: RunVerb) -> None:
     for number in range(6):
         paint(tmp_path / "set" / ("cat", "dog")[number % 2] / f"{number}.png", number)
     arguments = ("eval", "classification", "--data", tmp_path / "set", "--model", tiny_model)
@@ -148,7 +141,7 @@ def test_eval_classification_reports(tiny_model: Path, tmp_path: Path) -> None:
     assert result["skipped"][0]["path"].endswith("bad.png")
 
 
-def test_eval_retrieval_reports(tiny_model: Path, tmp_path: Path) -> None:
+def test_eval_retrieval_reports(tiny_model: Path, tmp_path: Path, run: RunVerb) -> None:
     for number in range(4):
         paint(tmp_path / "pairs" / f"{number}.png", number)
         (tmp_path / "pairs" / f"{number}.txt").write_text(f"picture {number}")
@@ -164,7 +157,7 @@ def test_eval_retrieval_reports(tiny_model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [(), ("--mode", "window", "--size", 32, "--stride", 16)])
 def test_eval_segmentation_reports(
-    tiny_model: Path, tmp_path: Path, mode: tuple[object, ...]
+    tiny_model: Path, tmp_path: Path, mode: tuple[object, ...], run: RunVerb
 ) -> None:
     root = tmp_path / "masks"
     (root / "labels").mkdir(parents=True)
@@ -183,7 +176,7 @@ def test_eval_segmentation_reports(
     assert result["protocol"]["mode"] == ("SlidingWindow" if mode else "Whole")
 
 
-def test_an_empty_set_exits_1(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_empty_set_exits_1(tiny_model: Path, tmp_path: Path, run: RunVerb) -> None:
     (tmp_path / "set").mkdir()
     for task in ("classification", "retrieval", "segmentation"):
         code, _, errors = run("eval", task, "--data", tmp_path / "set", "--model", tiny_model)
@@ -191,7 +184,9 @@ def test_an_empty_set_exits_1(tiny_model: Path, tmp_path: Path) -> None:
         assert "error:" in errors
 
 
-def test_a_report_calls_the_model_what_the_user_did(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_report_calls_the_model_what_the_user_did(
+    tiny_model: Path, tmp_path: Path, run: RunVerb
+) -> None:
     paint(tmp_path / "set" / "cat" / "1.png", 1)
     arguments = ("--data", tmp_path / "set", "--model", tiny_model, "--templates", "{}")
     _, result, _ = run("eval", "classification", *arguments)

@@ -36,6 +36,14 @@ class Relations:
         return None if name == "blue" else 1
 
 
+def _two_sets(make_masks: Callable[..., Path], tmp_path: Path, classes: str) -> tuple[Path, Search]:
+    """Return a set to score on, and the search for names of three words on another one."""
+    known = make_masks(classes=classes).rename(tmp_path / "known")
+    words = tmp_path / "words.txt"
+    words.write_text("red\ngreen\nblue\n")
+    return make_masks(num=2, classes=classes), Search(data=str(known), vocabulary=words)
+
+
 def test_masks_of_the_truth_mend_what_one_cluster_cannot_separate(
     make_masks: Callable[..., Path], make_job: MakeJob
 ) -> None:
@@ -60,11 +68,8 @@ def test_boundaries_have_no_other_mode(make_masks: Callable[..., Path], make_job
 def test_names_that_fit_are_found_on_one_set_and_help_on_another(
     make_masks: Callable[..., Path], make_job: MakeJob, tmp_path: Path
 ) -> None:
-    known = make_masks(classes="green blue\nazure\n").rename(tmp_path / "known")
-    scored = make_masks(num=2, classes="green blue\nazure\n")
-    words = tmp_path / "words.txt"
-    words.write_text("red\ngreen\nblue\n")
-    search = Search(data=str(known), vocabulary=words, method="nearest")
+    scored, search = _two_sets(make_masks, tmp_path, "green blue\nazure\n")
+    search = replace(search, method="nearest")
     found = analyze_class_names(make_job(scored), search)
     assert found.report.metrics["original_miou"] == pytest.approx(0, abs=0.1)
     assert found.report.metrics["optimised_miou"] == pytest.approx(1, abs=0.1)
@@ -84,11 +89,8 @@ def test_names_that_fit_are_found_on_one_set_and_help_on_another(
 def test_a_word_that_helps_becomes_a_synonym(
     make_masks: Callable[..., Path], make_job: MakeJob, tmp_path: Path
 ) -> None:
-    known = make_masks(classes="red\nblue\n").rename(tmp_path / "known")
-    scored = make_masks(num=2, classes="red\nblue\n")
-    words = tmp_path / "words.txt"
-    words.write_text("red\ngreen\nblue\n")
-    found = analyze_class_names(make_job(scored), Search(data=str(known), vocabulary=words))
+    scored, search = _two_sets(make_masks, tmp_path, "red\nblue\n")
+    found = analyze_class_names(make_job(scored), search)
     assert [row["name"] for row in found.details["names"]][1] == "blue | green"
     gain = found.report.metrics["gain"]
     assert isinstance(gain, float)
