@@ -145,6 +145,7 @@ def test_csv_has_a_row_a_label(
         (["--labels", "a", "--device", "tpu"], 1, "give auto"),
         (["--labels", "a", "--templates", "nothing here"], 1, "nothing here"),
         (["--labels", "a", "--model", "no-such"], 1, "no-such"),
+        (["--labels", "a", "--csv", "/dev/null/out.csv"], 1, "choose another --csv"),
     ],
 )
 def test_wrong_usage_has_a_clear_message(

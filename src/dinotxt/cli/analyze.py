@@ -9,9 +9,8 @@ import typer
 from dinotxt.cli import options
 from dinotxt.cli.analyze_output import draw_examples, show, with_files
 from dinotxt.cli.evaluate import BatchSize, Classes, Data, Every, Limit
-from dinotxt.cli.session import session
+from dinotxt.cli.session import output_file, session
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.files import atomic_path
 
 if TYPE_CHECKING:
     from dinotxt.evaluation.analysis import Finding
@@ -258,9 +257,5 @@ def _overrides(given: Sequence[str]) -> dict[str, str]:
 
 
 def _write_names(path: Path, names: Sequence[str]) -> None:
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_text("\n".join(names) + "\n", "utf-8")
-    except OSError as error:
-        message = f"{path} cannot be written ({error.strerror or error}): choose another --out."
-        raise DataError(message) from error
+    with output_file(path, "--out") as temporary:
+        temporary.write_text("\n".join(names) + "\n", "utf-8")

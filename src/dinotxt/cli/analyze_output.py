@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from dinotxt.cli.session import Session
-from dinotxt.errors import DataError
-from dinotxt.files import atomic_path
+from dinotxt.cli.session import Session, output_file
 
 if TYPE_CHECKING:
     from dinotxt.evaluation.analysis import Finding
@@ -27,12 +25,8 @@ def draw_examples(found: "Finding", folder: Path | None) -> list[str]:
     for number, example in enumerate(found.examples if folder else (), start=1):
         assert folder is not None
         path = folder / f"{number:02d}-{Path(example.image).stem}.png"
-        try:
-            with atomic_path(path) as temporary:
-                example.draw().save(temporary, format="PNG")
-        except OSError as error:
-            message = f"{folder} cannot be written ({error.strerror or error})"
-            raise DataError(f"{message}: choose another --pictures.") from error
+        with output_file(path, "--pictures") as temporary:
+            example.draw().save(temporary, format="PNG")
         files.append(str(path))
     return files
 

@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +10,7 @@ from rich.table import Table
 
 from dinotxt.cli import options
 from dinotxt.cli.labels import read_labels
-from dinotxt.cli.session import session
-from dinotxt.files import atomic_path
+from dinotxt.cli.session import output_file, session
 
 if TYPE_CHECKING:
     from dinotxt.results.classification import Classification
@@ -90,7 +88,7 @@ def _show(console: Console, results: Sequence["Classification"], top: int) -> No
 
 def _write_csv(path: str, results: Sequence["Classification"], top: int | None) -> None:
     with (
-        atomic_path(Path(path)) as temporary,
+        output_file(path, "--csv") as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
         writer = csv.writer(stream)

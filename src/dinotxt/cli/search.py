@@ -10,7 +10,7 @@ import typer
 
 from dinotxt.cli import options
 from dinotxt.cli.index import Collection, IndexModel, IndexSize
-from dinotxt.cli.session import session
+from dinotxt.cli.session import output_file, session
 
 if TYPE_CHECKING:
     from dinotxt.inference.encoder import Encoder
@@ -118,12 +118,11 @@ def open_index(index: str, collection: str, encoder: "Encoder") -> "ImageIndex |
 def _write_sheet(
     searched: "ImageIndex | DatabaseIndex", hits: "Sequence[Hit]", title: str, path: str | None
 ) -> Path:
-    from dinotxt.files import atomic_path
     from dinotxt.search.sheet import contact_sheet
 
     note = f"{len(hits)} best of {len(searched):,} pictures in {searched.name}"
     page = contact_sheet(hits, title=title, note=note, thumbnail=searched.thumbnail)
     target = Path(path) if path else Path(tempfile.mkdtemp(prefix="dinotxt-")) / "search.html"
-    with atomic_path(target) as temporary:
+    with output_file(target, "--sheet") as temporary:
         temporary.write_text(page, "utf-8")
     return target.resolve()

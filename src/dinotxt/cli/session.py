@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from dinotxt import __version__
-from dinotxt.errors import DinotxtError
+from dinotxt.errors import DataError, DinotxtError
 from dinotxt.files import atomic_path
 from dinotxt.results.skip import Skip
 
@@ -97,8 +97,23 @@ class Session:
         if self.json_path == "-":
             sys.stdout.write(text)
             return
-        with atomic_path(Path(self.json_path)) as temporary:
+        with output_file(self.json_path, "--json") as temporary:
             temporary.write_text(text, "utf-8")
+
+
+@contextmanager
+def output_file(path: str | Path, option: str) -> Iterator[Path]:
+    """Give a temporary file that becomes ``path``, which an option names, when the block succeeds.
+
+    Raises:
+        DataError: If it cannot be written; what was there stays.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            yield temporary
+    except OSError as error:
+        message = f"{path} cannot be written ({error.strerror or error})"
+        raise DataError(f"{message}: make room or choose another {option}.") from None
 
 
 @contextmanager

@@ -53,3 +53,16 @@ def test_progress_reports_without_failing(capsys: pytest.CaptureFixture[str]) ->
         report(1, 2)
         report(2, 2)
     assert "reading" in capsys.readouterr().err
+
+
+def test_a_result_that_cannot_be_written_is_one_message_that_names_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    path = tmp_path / "file" / "out.json"
+    with pytest.raises(typer.Exit) as stop, session("classify", str(path)) as current:
+        current.finish({"results": []})
+    assert stop.value.exit_code == 1
+    error = capsys.readouterr().err
+    assert f"error: {path} cannot be written" in error
+    assert "choose another --json" in error
