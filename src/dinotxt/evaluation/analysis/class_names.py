@@ -1,7 +1,7 @@
 """Class names that fit the model better (dino.txt, section 4.5).
 
 For each class the mean dense feature over its masks is compared with words near its name; of the
-nearest ones the one that labels the pictures best with the name becomes its synonym. Names are
+nearest ones those that label the pictures best with the name become its synonyms. Names are
 searched on one set and scored on another.
 """
 

@@ -34,8 +34,8 @@ class Search:
     Attributes:
         data: The data set to search on; its classes are those of the set to score on.
         vocabulary: A file with one word a line; None: WordNet's nouns.
-        method: ``synonym`` adds to a name the word that labels the pictures best with it, as
-            ``name | word``; ``nearest`` takes the nearest word in its place (dino.txt, 4.5).
+        method: ``synonym`` adds to a name up to three words that label the pictures better with
+            it, as ``name | word``; ``nearest`` takes the nearest word in its place (dino.txt, 4.5).
         candidates: How many words a class are tried, by ``synonym``.
         overrides: Names by class that are set by hand and not searched.
     """
@@ -80,7 +80,7 @@ class NameSearch:
             after = labeller(self.study.job, chosen).text
             history = [cells.miou(cells.scores(one).argmax(axis=0)) for one in (look.text, after)]
         else:
-            offered = self._candidates(near, look.text, classes, free)
+            offered = self._candidates(near, classes, free)
             chosen, history = search_names(cells, names, look.text, offered)
         tables = {
             "search": {
@@ -122,11 +122,10 @@ class NameSearch:
     def _candidates(
         self,
         near: Sequence[Sequence[tuple[str, float]]],
-        text: Features,
         classes: Sequence[int],
         free: Collection[int],
     ) -> dict[int, Candidates]:
-        """Join names with words: each word is encoded once, by the prompts of the evaluation."""
+        """Return words by class; each is encoded once, by the prompts of the evaluation."""
         labels = self.study.labels
         tried = {
             label: [word for word, _ in found if word not in synonyms(labels[label])]
@@ -139,10 +138,7 @@ class NameSearch:
         own = labeller(self.study.job, distinct).text
         places = {word: place for place, word in enumerate(distinct)}
         return {
-            label: Candidates(
-                tuple(f"{labels[label]} | {word}" for word in found),
-                unit(text[label] + own[[places[word] for word in found]]),
-            )
+            label: Candidates(tuple(found), own[[places[word] for word in found]])
             for label, found in tried.items()
         }
 

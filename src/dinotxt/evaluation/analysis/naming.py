@@ -1,15 +1,16 @@
 """The search for class names: whose words, taken together, label known pixels best."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.inference.encoder import Features
+from dinotxt.inference.encoder import Features, unit
+from dinotxt.text.prompt import synonyms
 
 _LEAST_GAIN = 0.001  # of mean IoU: below it a change is chance
-_ROUNDS = 4
+_ROUNDS = 3  # each adds one word to a name at most
 _BLOCKS = 5
 
 
@@ -59,11 +60,11 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Words that may take the place of a class's name.
+    """Words that may join a class's name.
 
     Attributes:
         words: The words.
-        text: ``[K, Dp]``, their texts.
+        text: ``[K, Dp]`` of length 1, their texts.
     """
 
     words: tuple[str, ...]
@@ -73,56 +74,56 @@ class Candidates:
 def search_names(
     cells: Cells, names: Sequence[str], text: Features, candidates: Mapping[int, Candidates]
 ) -> tuple[tuple[str, ...], list[float]]:
-    """Replace one name at a time by its best candidate, while the mean IoU surely grows.
+    """Add one word at a time to the names as a synonym, while the mean IoU surely grows.
 
     What counts is the lower of the gain on all places, and the mean gain on five blocks of them
-    less its standard error: what helps a few pictures alone does not. No two classes get the same
-    name.
+    less its standard error: what helps a few pictures alone does not. A name gets three words at
+    most: the mean of several depends less on each than one word does.
 
     Args:
         cells: What the names are judged by.
         names: Those to begin with, ``C``.
-        text: ``[C, Dp]``, their texts.
-        candidates: By class, what may take its name's place.
+        text: ``[C, Dp]`` of length 1, their texts.
+        candidates: By class, what may join its name.
 
     Returns:
-        The names, and the mean IoU at the start and after each round.
+        The names, as ``name | word | word``, and the mean IoU at the start and after each round.
     """
     chosen, scores = list(names), cells.scores(text)
+    sums = text * np.array([[len(synonyms(name))] for name in names], dtype=np.float32)
     best = cells.mious(scores.argmax(axis=0))
     history = [float(best[0])]
     for _ in range(_ROUNDS):
         before = list(chosen)
         for label, offered in candidates.items():
-            taken = {name for other, name in enumerate(chosen) if other != label}
-            found = _best_candidate(cells, scores, label, offered, taken, best)
-            if found is not None:
-                chosen[label], best, scores[label] = found
+            found = _best_word(cells, scores, label, unit(sums[label] + offered.text), best)
+            if found is None:
+                continue
+            place, values, own = found
+            name = " | ".join(synonyms(f"{chosen[label]} | {offered.words[place]}"))
+            if name not in chosen:
+                chosen[label], best, scores[label] = name, values, own
+                sums[label] += offered.text[place]
         history.append(float(best[0]))
         if chosen == before:
             break
     return tuple(chosen), history
 
 
-def _best_candidate(
-    cells: Cells,
-    scores: Features,
-    label: int,
-    offered: Candidates,
-    taken: Collection[str],
-    best: Features,
-) -> tuple[str, Features, Features] | None:
-    """Return the word that raises the mean IoU most surely, the new mean IoUs and its scores."""
+def _best_word(
+    cells: Cells, scores: Features, label: int, text: Features, best: Features
+) -> tuple[int, Features, Features] | None:
+    """Return which text raises the mean IoU most surely, the new mean IoUs and its scores."""
     others = scores.copy()
     others[label] = -np.inf
     rival, rival_score = others.argmax(axis=0), others.max(axis=0)
     found, most = None, _LEAST_GAIN
-    for word, own in zip(offered.words, cells.scores(offered.text), strict=True):
+    for place, own in enumerate(cells.scores(text)):
         wins = (own > rival_score) | ((own == rival_score) & (label < rival))
         values = cells.mious(np.where(wins, label, rival))
         gain = _sure_gain(values - best)
-        if gain > most and word not in taken:
-            found, most = (word, values, own), gain
+        if gain > most:
+            found, most = (place, values, own), gain
     return found
 
 

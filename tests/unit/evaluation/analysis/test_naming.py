@@ -12,13 +12,28 @@ def test_the_mean_iou_of_places_is_that_of_the_classes_that_occur() -> None:
     assert _CELLS.miou(np.array([0, 0, 0, 1, 2])) == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
 
 
-def test_names_are_replaced_while_the_mean_iou_grows() -> None:
+def test_words_join_names_while_the_mean_iou_grows() -> None:
     names, text = ("x", "b", "c"), _AXES[[3, 1, 2]].copy()
     text[1, 0] = 0.5  # so b takes the places of x
     offered = {0: Candidates(("far", "a"), _AXES[[3, 0]]), 1: Candidates(("b2",), _AXES[[3]])}
     found, history = search_names(_CELLS, names, text, offered)
-    assert found == ("a", "b", "c")
+    assert found == ("x | a", "b", "c")
     assert history[0] < history[1] == history[-1] == 1
+
+
+def test_a_name_gets_as_many_words_as_help_and_counts_those_that_it_has() -> None:
+    axes = np.eye(6, dtype=np.float32)
+    places = [0, 0, 0, 1, 2, 3, 4, 4] * 10  # of class 0 there is one kind of place a word
+    cells = Cells(axes[places].astype(np.float16), np.array([0, 0, 0, 0, 0, 0, 1, 1] * 10), 2)
+    rival = axes[4] + 0.2 * axes[:4].sum(axis=0)
+    text = np.stack([axes[5], rival])
+    offered = {0: Candidates(("p", "q", "r", "s"), axes[:4])}
+    found, history = search_names(cells, ("x", "y"), text, offered)
+    assert len(found[0].split(" | ")) == 4  # its own and three
+    assert found[0].startswith("x | p | ")
+    assert history == sorted(set(history))
+    heavy, _ = search_names(cells, ("x | x2 | x3 | x4 | x5 | x6", "y"), text, offered)
+    assert heavy == ("x | x2 | x3 | x4 | x5 | x6", "y")  # one of seven words moves them too little
 
 
 def test_a_word_that_helps_one_block_of_pictures_alone_is_not_taken() -> None:
@@ -34,7 +49,7 @@ def test_a_word_that_helps_one_block_of_pictures_alone_is_not_taken() -> None:
 
 
 def test_no_two_classes_get_the_same_name() -> None:
-    names, text = ("x", "a", "c"), _AXES[[3, 1, 2]].copy()
+    names, text = ("x", "x | a", "c"), _AXES[[3, 1, 2]].copy()
     text[1, 0] = 0.5
     found, _ = search_names(_CELLS, names, text, {0: Candidates(("a",), _AXES[[0]])})
     assert found == names
