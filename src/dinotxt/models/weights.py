@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -46,8 +45,8 @@ def read_state_dict(path: str | Path) -> StateDict:
             " trust it."
         )
         raise CheckpointError(message) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        message = f"{path} is damaged or not a weight file ({error}): delete it and get it again."
+    except Exception as error:  # damage makes an unpickler fail in any way
+        message = f"{path} is damaged or not a weight file ({error!r}): delete it and get it again."
         raise CheckpointError(message) from None
     return _tensors(content, path)
 

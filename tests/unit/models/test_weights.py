@@ -55,7 +55,7 @@ def test_a_pickle_with_code_is_refused_and_never_runs(
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04 torn"])
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"not weights at all", b"PK\x03\x04 torn"])
 def test_a_damaged_file_is_an_error_that_names_it(
     tmp_path: Path, suffix: str, content: bytes
 ) -> None:
