@@ -91,14 +91,19 @@ def has_labels(path: Path) -> bool:
 def _rows(
     path: Path, wanted: tuple[str, ...], report: Callable[[Skip], None]
 ) -> Iterator[tuple[int, Row]]:
-    root = path.parent
+    root, has_begun = path.parent, False
     for number, row in _read(path, report):
         path_column, value_column = pick_column(row, _PATHS), pick_column(row, wanted)
         if path_column is None or value_column is None:
-            raise DataError(
-                f"{path}:{number} has the columns {', '.join(map(str, row))}: it needs one of "
+            lack = (
+                f"the columns {', '.join(map(str, row))}: it needs one of "
                 f"{', '.join(_PATHS)} and one of {', '.join(wanted)}."
             )
+            if not has_begun:
+                raise DataError(f"{path}:{number} has {lack}")
+            report(Skip(f"{path}:{number}", f"the line has {lack}"))
+            continue
+        has_begun = True
         name = row[path_column]
         if not isinstance(name, str) or not name.strip():
             report(Skip(f"{path}:{number}", "the row has no path"))

@@ -122,3 +122,12 @@ def test_label_column_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("path,caption\n")
     assert has_labels(tmp_path / "a.csv")
     assert not has_labels(tmp_path / "b.csv")
+
+
+def test_a_line_of_jsonl_without_a_caption_is_half_a_pair_among_many(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [{"path": "a.jpg", "caption": "one"}, {"path": "b.jpg"}, {"caption": "three"}]
+    path.write_text("\n".join(map(json.dumps, [*lines, {"path": "d.jpg", "text": "four"}])))
+    skips: list[Skip] = []
+    assert [captions for _, captions in _read(path, skips)] == [("one",), ("four",)]
+    assert [skip.path for skip in skips] == [f"{path}:2", f"{path}:3"]
