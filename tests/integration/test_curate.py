@@ -230,6 +230,36 @@ def test_what_cannot_work_is_refused_before_pictures_are_embedded(
     assert not (Path(settings["output"]) / "embed").exists()
 
 
+@pytest.mark.parametrize("output", ["taken", "taken/below"])
+def test_an_output_that_cannot_be_written_is_told_in_one_message(
+    settings: dict[str, Any], tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "taken").touch()
+    settings["output"] = str(tmp_path / output)
+    with pytest.raises(DataError, match=r"taken.* stopped: .*another `output`"):
+        curate(CurationConfig.model_validate(settings), "metadata")
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_later(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CurationConfig.model_validate(settings)
+    whole = config.model_copy(update={"output": tmp_path / "whole"})
+    curate(whole, "run")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    for module in ("text", "embedding", "level", "joint"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"dinotxt.curation.{module}.save_array", full)
+            with pytest.raises(DataError, match="No space left on device"):
+                curate(config, "run")
+    curate(config, "run")
+    written, expected = _digests(config.output), _digests(whole.output)
+    assert written == expected
+
+
 def test_plan_prints_a_row_a_stage_for_any_pool(settings: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(settings))

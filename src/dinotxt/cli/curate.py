@@ -168,6 +168,7 @@ def _details(details: Mapping[str, Any]) -> Iterator[str]:
                 continue  # tables of the report
             value = ", ".join(f"{one:,}" for one in value)
         elif not isinstance(value, str):
-            value = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+            is_large = isinstance(value, int) or value >= 1000
+            value = f"{value:,.0f}" if is_large else f"{value:,.4g}"
         if value:
             yield f"{name.replace('_', ' ')}: {value}"

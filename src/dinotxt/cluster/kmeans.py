@@ -115,10 +115,10 @@ def kmeans(
         centroids = _update(centroids, sums)
         done += 1
         previous, inertia = inertia, max(sums.inertia, 0.0)
+        if previous - inertia < lloyd.tolerance * previous and np.isfinite(previous):
+            break  # before a checkpoint, from which a killed run would go on
         if checkpoint:
             checkpoint.save(done, inertia, centroids)
-        if previous - inertia < lloyd.tolerance * previous and np.isfinite(previous):
-            break
     return Clustering(centroids, inertia, done)
 
 

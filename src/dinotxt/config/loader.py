@@ -107,6 +107,8 @@ def _with_kinds(structure: Any, tree: Mapping[str, Any]) -> dict[str, Any]:
 def _describe(model: type[BaseModel], issue: Mapping[str, Any]) -> str:
     path, known = _locate(model, [str(part) for part in issue["loc"]])
     dotted = ".".join(path)
+    if issue["type"] == "value_error":  # of our own validators, over a whole branch
+        return f"{dotted}: {issue['ctx']['error']}"
     if issue["type"] not in {"extra_forbidden", "unexpected_keyword_argument"}:
         given = "" if issue["type"] == "missing" else f" (got {issue['input']!r})"
         return f"{dotted}: {issue['msg']}{given}"

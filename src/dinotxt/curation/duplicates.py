@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.curation.arrays import save_array
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.tables import read_table, write_table
 
@@ -43,7 +42,9 @@ def drop_duplicates(folder: Path, tables: list[str], num_pairs: int, engine: Eng
 def _sort_ids(name: str, *, folder: Path) -> int:
     ids = read_table(folder / f"{name}.parquet", ["pair_id"])["pair_id"].to_numpy()
     order = np.argsort(ids, kind="stable")
-    save_array(_ids_path(folder, name), np.stack([ids[order], order.astype(np.uint64)]))
+    path = _ids_path(folder, name)
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, np.stack([ids[order], order.astype(np.uint64)]))  # made anew by every run
     return len(ids)
 
 
@@ -52,20 +53,23 @@ def _repeated(
 ) -> list[tuple[str, int]]:
     low = part * (1 << 64) // parts
     high = (part + 1) * (1 << 64) // parts - 1
-    ids, rows, owners = [], [], []
-    for number, name in enumerate(tables):
+    pieces = []
+    for name in tables:
         stored: NDArray[np.uint64] = np.load(_ids_path(folder, name), mmap_mode="r")
         first = int(np.searchsorted(stored[0], np.uint64(low)))
         last = int(np.searchsorted(stored[0], np.uint64(high), side="right"))
-        ids.append(stored[0, first:last])
-        rows.append(stored[1, first:last])
-        owners.append(np.full(last - first, number, dtype=np.int32))
-    joined = np.concatenate(ids)
-    order = np.argsort(joined, kind="stable")  # the table that comes first stays first
-    ordered = joined[order]
-    again = order[1:][ordered[1:] == ordered[:-1]]
-    owner, row = np.concatenate(owners)[again], np.concatenate(rows)[again]
-    return [(tables[o], int(r)) for o, r in zip(owner, row, strict=True)]
+        pieces.append(stored[:, first:last])
+    ids = np.concatenate([piece[0] for piece in pieces])
+    ordered = np.sort(ids)  # without their places: most pools repeat no id, or few
+    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(several):
+        return []
+    among = np.flatnonzero(np.isin(ids, several))
+    among = among[np.argsort(ids[among], kind="stable")]  # the table that comes first stays first
+    again = among[1:][ids[among[1:]] == ids[among[:-1]]]
+    owners = np.repeat(np.arange(len(tables)), [piece.shape[1] for piece in pieces])
+    rows = np.concatenate([piece[1] for piece in pieces])
+    return [(tables[o], int(r)) for o, r in zip(owners[again], rows[again], strict=True)]
 
 
 def _rewrite(path: Path, rows: set[int]) -> None:

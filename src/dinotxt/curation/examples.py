@@ -1,15 +1,21 @@
-"""Example pairs for the report: some that a draw kept, some that it dropped, and flagged ones."""
+"""Example pairs for the report: some that a draw kept, some that it dropped, and flagged ones.
+
+And pictures of the largest clusters, without which a cluster is but a number.
+"""
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dinotxt.curation.distinct import read_pictures
 from dinotxt.curation.flags import flag
+from dinotxt.curation.hierarchy import embedding_blocks
+from dinotxt.curation.images import pair_clusters
 from dinotxt.curation.tables import read_table
 from dinotxt.data.curated import CuratedPairs
 from dinotxt.data.record import ImageRef
@@ -18,6 +24,7 @@ from dinotxt.errors import DataError
 KINDS = ("kept", "dropped by text", "dropped by image", "dropped by both")
 
 _EACH = 12
+_OF_CLUSTER = 8
 _MAX_TABLES = 4
 _SIDE = 160
 
@@ -51,14 +58,19 @@ class Example:
 
     def thumbnail(self) -> str | None:
         """Return a small JPEG as a data address; None where the picture cannot be read."""
-        try:
-            picture = self.image.open(draft_size=_SIDE)
-        except DataError:
-            return None
-        picture.thumbnail((_SIDE, _SIDE))
-        stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=80)
-        return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+        return thumbnail(self.image, _SIDE)
+
+
+def thumbnail(image: ImageRef, side: int) -> str | None:
+    """Return a JPEG of at most ``side`` pixels as a data address; None if it cannot be read."""
+    try:
+        picture = image.open(draft_size=side)
+    except DataError:
+        return None
+    picture.thumbnail((side, side))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def find_examples(
@@ -75,6 +87,27 @@ def find_examples(
             if flagged:
                 _add(found, f"{flagged} caption", example)
     return {kind: examples for kind, examples in found.items() if examples}
+
+
+def find_cluster_pictures(
+    root: Path, tables: list[Path], clusters: Sequence[int]
+) -> dict[int, list[ImageRef]]:
+    """Return up to 8 pictures of each of some clusters of the first level, from the first tables.
+
+    Args:
+        root: The output folder of a curation whose pictures were clustered.
+        tables: Of its pool.
+        clusters: Their numbers.
+    """
+    found: dict[int, list[ImageRef]] = {cluster: [] for cluster in clusters}
+    blocks = embedding_blocks(root)
+    for table in tables[:_MAX_TABLES]:
+        pictures = read_pictures(table)
+        of_pair, has_vector = pair_clusters(root, table, blocks)
+        for cluster, refs in found.items():
+            members = np.unique(pictures.of_pair[has_vector & (of_pair == cluster)])
+            refs += [pictures.refs[member] for member in members[: _OF_CLUSTER - len(refs)]]
+    return found
 
 
 def _add(found: dict[str, list[Example]], kind: str, example: Example) -> None:

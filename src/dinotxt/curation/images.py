@@ -111,17 +111,36 @@ def _dropped(config: CurationConfig, blocks: Sequence[Block], engine: Engine) ->
     return near_duplicates(blocks, level / "labels", sizes, config.image.near_duplicates, engine)
 
 
+def pair_clusters(
+    root: Path, table: Path, blocks: Sequence[Block]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the first-level cluster of each pair of a table, and whether it has a vector at all.
+
+    Args:
+        root: The output folder of the curation.
+        table: Of the pool.
+        blocks: All vectors.
+    """
+    rows = _rows(root, table)
+    has_vector = rows >= 0
+    wanted, places = np.unique(rows[has_vector], return_inverse=True)
+    labels = read_rows(root / "cluster" / "level-1" / "labels", blocks, wanted)
+    clusters = np.zeros(len(rows), dtype=np.int32)
+    clusters[has_vector] = labels[places]
+    return clusters, has_vector
+
+
+def _rows(root: Path, table: Path) -> NDArray[np.int64]:
+    rows: NDArray[np.int64] = np.load(root / "embed" / f"{table.stem}.rows.npy")
+    return rows
+
+
 def _clusters(
     table: Path, known: _Known
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return each pair's cluster, whether it has a vector, and whether that is a duplicate."""
-    rows: NDArray[np.int64] = np.load(known.root / "embed" / f"{table.stem}.rows.npy")
-    has_vector = rows >= 0
-    wanted, places = np.unique(rows[has_vector], return_inverse=True)
-    labels = read_rows(known.root / "cluster" / "level-1" / "labels", known.blocks, wanted)
-    clusters = np.zeros(len(rows), dtype=np.int32)
-    clusters[has_vector] = labels[places]
-    duplicate = has_vector & np.isin(rows, known.load("dropped"))
+    clusters, has_vector = pair_clusters(known.root, table, known.blocks)
+    duplicate = has_vector & np.isin(_rows(known.root, table), known.load("dropped"))
     return clusters, has_vector, duplicate
 
 

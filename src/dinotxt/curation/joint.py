@@ -5,6 +5,7 @@ draws are stochastic and new each epoch. See `dinotxt.data.curated` for the file
 """
 
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.curation.arrays import save_array
+from dinotxt.curation.arrays import save_array, save_parts
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.pool import table_paths
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
 from dinotxt.curation.tables import read_table
 from dinotxt.data.curated import KEEP_DTYPE, DrawMode, draw
-from dinotxt.files import atomic_path, write_json
+from dinotxt.files import write_json
 
 STAGE = "keep"
 
@@ -142,9 +143,8 @@ def _merge(parts: list[Path], kept: int, path: Path) -> None:
     """Merge sorted files into one, range by range, so that memory does not grow with the pool."""
     num_ranges = -(-kept // _IDS_A_PART) or 1
     stored = [np.load(part, mmap_mode="r") for part in parts]
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        header = {"descr": "<u8", "fortran_order": False, "shape": (kept,)}
-        np.lib.format.write_array_header_1_0(stream, header)
+
+    def ranges() -> Iterator[NDArray[np.uint64]]:
         for number in range(num_ranges):
             low = np.uint64(number * (1 << 64) // num_ranges)
             high = np.uint64((number + 1) * (1 << 64) // num_ranges - 1)
@@ -152,4 +152,6 @@ def _merge(parts: list[Path], kept: int, path: Path) -> None:
                 array[np.searchsorted(array, low) : np.searchsorted(array, high, side="right")]
                 for array in stored
             ]
-            stream.write(np.sort(np.concatenate(pieces)).astype("<u8").tobytes())
+            yield np.sort(np.concatenate(pieces)).astype("<u8")
+
+    save_parts(path, ranges(), (kept,))

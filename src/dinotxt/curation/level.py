@@ -7,7 +7,7 @@ space. A level of more than 8,192 clusters, or of more than 64 MiB of sums, goes
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.cluster.assignment import nearest
-from dinotxt.cluster.blocks import Block, blocks_of, width_of
+from dinotxt.cluster.blocks import Block, Vectors, blocks_of, width_of
 from dinotxt.cluster.kmeans import Lloyd, kmeans
-from dinotxt.curation.arrays import save_array
+from dinotxt.curation.arrays import save_array, save_parts
 from dinotxt.curation.block_files import block_path
 from dinotxt.curation.engine import Engine
 
@@ -209,15 +209,14 @@ def _rank_block(
 
 def _gather(blocks: Sequence[Block], rows: NDArray[np.int64], path: Path) -> None:
     """Write chosen rows to a file, block by block."""
-    dtype = blocks[0].parts[0].open().dtype
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (len(rows), width_of(blocks))
-    target = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    for block in blocks:
-        low, high = np.searchsorted(rows, (block.start, block.start + len(block)))
-        if high > low:
-            target[low:high] = block.take(rows[low:high] - block.start)
-    target.flush()
+
+    def parts() -> Iterator[Vectors]:
+        for block in blocks:
+            low, high = np.searchsorted(rows, (block.start, block.start + len(block)))
+            if high > low:
+                yield block.take(rows[low:high] - block.start)
+
+    save_parts(path, parts(), (len(rows), width_of(blocks)))
 
 
 def _write_labels(

@@ -18,6 +18,7 @@ from dinotxt.curation.engine import Engine
 
 _GROUP_BYTES = 256 << 20
 _CHUNK = 1024
+_ROUNDING = 1e-6  # of a product of unit vectors in float32: equal vectors need not give 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ def near_duplicates(
 
 def duplicates_of(vectors: NDArray[np.float32], cosine: float) -> NDArray[np.bool_]:
     """Tell which of the vectors ``[n, D]`` are near an earlier one that is kept."""
+    cosine -= _ROUNDING
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(norms, 1e-12)
     drop = np.zeros(len(unit), dtype=bool)

@@ -4,15 +4,23 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dinotxt.curation.examples import Example
+from dinotxt.curation.examples import Example, thumbnail
+from dinotxt.data.record import ImageRef
 
 _ROW, _LABEL, _BAR, _COUNTS = 18, 190, 420, 150
+_CLUSTER_SIDE = 96
+_TITLES = {
+    "entries": "Most frequent entries, their captions",
+    "clusters": "Largest clusters, their pairs",
+}
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem }
 table { border-collapse: collapse } th, td { border-bottom: 1px solid #ccc; padding: .25rem .75rem }
 td:nth-child(2), td:nth-child(3) { text-align: right }
 .pairs { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; width: 160px }
 figure img { width: 160px } figcaption { font-size: 13px } .warning { color: #a00 }
+svg { max-width: 100%; height: auto } .wide { overflow-x: auto }
+.cluster td { padding: .2rem .4rem; text-align: left } .cluster img { height: 72px; margin: 1px }
 """
 
 
@@ -25,9 +33,11 @@ def to_markdown(content: Mapping[str, Any]) -> str:
     for name, n_in, n_out, reasons in _stage_rows(content):
         lines.append(f"| {name} | {n_in:,} | {n_out:,} | {reasons} |")
     for title, head in content["heads"].items():
-        lines += ["", f"## Most frequent {title}", "", f"| {title} | before | after |"]
+        lines += ["", f"## {_TITLES[title]}", "", f"| {title} | before | after |"]
         lines.append("|---|---:|---:|")
-        lines += [f"| {_label(row)} | {row['before']:,} | {row['after']:,} |" for row in head[:20]]
+        lines += [
+            f"| {_label(row)} | {row['before']:,} | {row['after']:,.0f} |" for row in head[:20]
+        ]
     for kind, examples in content["examples"].items():
         lines += ["", f"## Examples: {kind}", ""]
         lines += [
@@ -38,18 +48,24 @@ def to_markdown(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_html(content: Mapping[str, Any], examples: Mapping[str, Sequence[Example]]) -> str:
+def to_html(
+    content: Mapping[str, Any],
+    examples: Mapping[str, Sequence[Example]],
+    of_clusters: Mapping[int, Sequence[ImageRef]],
+) -> str:
     """Return the report as a page with bars and thumbnails."""
     parts = ["<!doctype html><html lang=en><meta charset=utf-8><title>Curation report</title>"]
+    parts.append("<meta name=viewport content='width=device-width'>")
     parts.append(f"<style>{_STYLE}</style><h1>Curation report</h1>")
     parts += [f"<p class=warning>{html.escape(line)}</p>" for line in _warning(content) if line]
     parts += [f"<p>{html.escape(line)}</p>" for line in _summary(content)]
-    parts.append("<table><tr><th>stage<th>in<th>out<th>left out</tr>")
+    parts.append("<div class=wide><table><tr><th>stage<th>in<th>out<th>left out</tr>")
     for name, n_in, n_out, reasons in _stage_rows(content):
         parts.append(f"<tr><td>{name}<td>{n_in:,}<td>{n_out:,}<td>{html.escape(reasons)}</tr>")
-    parts.append("</table>")
+    parts.append("</table></div>")
     for title, head in content["heads"].items():
-        parts.append(f"<h2>Most frequent {title}, before (grey) and after</h2>{_bars(head[:30])}")
+        parts.append(f"<h2>{_TITLES[title]} before (grey) and after</h2>{_bars(head[:30])}")
+    parts.append(_cluster_table(content["heads"].get("clusters", []), of_clusters))
     for kind, found in examples.items():
         parts.append(f"<h2>Examples: {html.escape(kind)}</h2><div class=pairs>")
         parts += [_figure(example) for example in found]
@@ -83,6 +99,11 @@ def _choices(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what the metadata are made of, the threshold, and the size of the clusters."""
     details = {stage["stage"]: stage.get("details", {}) for stage in stages}
     lines = []
+    if "embed" in details:
+        embed = details["embed"]
+        lines.append(
+            f"Pictures: {embed['rows']:,} different ones, vectors of {embed['width']:,} numbers."
+        )
     if "metadata" in details:
         parts = ", ".join(f"{n:,} {name}" for name, n in details["metadata"]["composition"].items())
         lines.append(f"Metadata: {parts}.")
@@ -92,6 +113,8 @@ def _choices(stages: Sequence[Mapping[str, Any]]) -> list[str]:
             f"Threshold of an entry: {balance['threshold']:,} captions; rarer entries own "
             f"{balance['tail_share']:.1%} of all matches."
         )
+        flags = ", ".join(f"{count:,} {kind}" for kind, count in balance["flags"].items())
+        lines.append(f"Captions that say little: {flags or 'none'}.")
     if "cluster" in details:
         cluster = details["cluster"]
         levels = ", ".join(f"{level:,}" for level in cluster["levels"])
@@ -103,6 +126,7 @@ def _choices(stages: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _stage_rows(content: Mapping[str, Any]) -> list[tuple[str, int, int, str]]:
+    stages = [*content["stages"], {"stage": "draw", **content["draw"]}]
     return [
         (
             stage["stage"],
@@ -110,7 +134,7 @@ def _stage_rows(content: Mapping[str, Any]) -> list[tuple[str, int, int, str]]:
             stage["n_out"],
             "; ".join(f"{reason}: {count:,}" for reason, count in stage["reasons"].items()),
         )
-        for stage in content["stages"]
+        for stage in stages
     ]
 
 
@@ -141,8 +165,22 @@ def _bars(head: Sequence[Mapping[str, Any]]) -> str:
             f'<text x="{_LABEL - 6}" y="{y + 13}" font-size="12" text-anchor="end">{label}</text>',
             f'<text x="{_LABEL + _BAR + 6}" y="{y + 13}" font-size="12">{counts}</text>',
         ]
-    size = f'width="{_LABEL + _BAR + _COUNTS}" height="{len(head) * _ROW}"'
+    width, height = _LABEL + _BAR + _COUNTS, len(head) * _ROW
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     return f'<svg {size} xmlns="http://www.w3.org/2000/svg">{"".join(shapes)}</svg>'
+
+
+def _cluster_table(
+    head: Sequence[Mapping[str, Any]], pictures: Mapping[int, Sequence[ImageRef]]
+) -> str:
+    """Return a row of thumbnails for each cluster of which there are pictures."""
+    rows = []
+    for row in head:
+        small = [thumbnail(image, _CLUSTER_SIDE) for image in pictures.get(row["cluster"], ())]
+        images = "".join(f'<img src="{address}" alt="">' for address in small if address)
+        if images:
+            rows.append(f"<tr><td>{_label(row)}<td>{images}</tr>")
+    return f"<table class=cluster>{''.join(rows)}</table>" if rows else ""
 
 
 def _figure(example: Example) -> str:

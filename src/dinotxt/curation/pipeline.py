@@ -1,7 +1,9 @@
 """The stages of a curation in their order; a stage that is done is not done again."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from dinotxt.config import dump_yaml
@@ -37,8 +39,16 @@ def curate(
         ``draw`` also ``epoch, kept_text, kept_image, kept``; for ``run`` also ``stages``.
 
     Raises:
-        DinotxtError: If an input cannot be used or is not what the output was made from.
+        DinotxtError: If an input cannot be used or is not what the output was made from, or the
+            output cannot be written.
     """
+    with _disk_failures(config.output):
+        return _curate(config, verb, epoch, progress)
+
+
+def _curate(
+    config: CurationConfig, verb: Verb, epoch: int, progress: Progress | None
+) -> dict[str, Any]:
     config.output.mkdir(parents=True, exist_ok=True)
     for unfinished in config.output.rglob(".*.tmp"):  # of a run that was killed
         unfinished.unlink(missing_ok=True)
@@ -56,6 +66,18 @@ def curate(
     for part in (result, *result.get("stages", [])):
         part["files"] = [str(config.output / file) for file in part["files"]]
     return result
+
+
+@contextmanager
+def _disk_failures(output: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into a message; what is done stays done."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"The curation in {output} stopped: {error}. Free space, mend the permissions or give "
+            "another `output`; the same command goes on."
+        ) from error
 
 
 class Pipeline:

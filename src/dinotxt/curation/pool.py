@@ -4,6 +4,7 @@
 path, offset, size, member``; ``picture`` numbers the pictures of the table.
 """
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def collect_pairs(config: CurationConfig, engine: Engine) -> StageReport:
     n_out = sum(report.n_out for report in reports)
     rows = drop_duplicates(folder.path, tables, n_out, engine) if tables else 0
     if rows == 0:
+        shutil.rmtree(folder.path)  # nothing was made, so that nothing need be as it was
         raise DataError(f"{config.input} has no usable pair.")
     skipped = [Skip(**skip) for report in reports for skip in report.skipped]
     reasons = add_reasons([*(report.reasons for report in reports), {"duplicate id": n_out - rows}])

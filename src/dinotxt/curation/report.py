@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dinotxt.curation.config import CurationConfig
-from dinotxt.curation.examples import find_examples
+from dinotxt.curation.examples import find_cluster_pictures, find_examples
 from dinotxt.curation.pages import to_html, to_markdown
 from dinotxt.curation.pool import table_paths
 from dinotxt.curation.stage import StageReport, read_report
@@ -17,6 +17,8 @@ from dinotxt.data.curated import CuratedPairs
 from dinotxt.files import atomic_path, write_json
 
 _NAMES = ("pairs", "metadata", "match", "balance", "embed", "cluster", "image", "keep")
+_DRAWN = ("epoch", "n_in", "n_out", "reasons", "kept_text", "kept_image", "kept")
+_SHOWN_CLUSTERS = 10
 
 
 def write_report(config: CurationConfig, drawn: Mapping[str, Any]) -> list[str]:
@@ -39,7 +41,7 @@ def write_report(config: CurationConfig, drawn: Mapping[str, Any]) -> list[str]:
         "seed": config.seed,
         "complete": drawn["complete"],
         "stages": [stage.to_dict() for stage in stages],
-        "draw": {key: drawn[key] for key in ("epoch", "n_in", "kept_text", "kept_image", "kept")},
+        "draw": {key: drawn[key] for key in _DRAWN},
         "keep_rates": _keep_rates(drawn),
         "joint": joint_figures(curated, drawn),
         "heads": _heads(stages),
@@ -47,9 +49,14 @@ def write_report(config: CurationConfig, drawn: Mapping[str, Any]) -> list[str]:
             kind: [example.to_dict() for example in found] for kind, found in examples.items()
         },
     }
+    largest = [row["cluster"] for row in content["heads"].get("clusters", [])[:_SHOWN_CLUSTERS]]
+    of_clusters = find_cluster_pictures(root, tables, largest) if largest else {}
     folder = root / "report"
     write_json(folder / "report.json", content)
-    pages = {"report.md": to_markdown(content), "index.html": to_html(content, examples)}
+    pages = {
+        "report.md": to_markdown(content),
+        "index.html": to_html(content, examples, of_clusters),
+    }
     for name, text in pages.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, "utf-8")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dinotxt.cluster.assignment import nearest
 from dinotxt.cluster.blocks import Block, Vectors, blocks_of, width_of
 from dinotxt.cluster.kmeans import kmeans
-from dinotxt.curation.arrays import save_array
+from dinotxt.curation.arrays import save_array, save_parts
 from dinotxt.curation.block_files import block_path
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.level import LevelPlan, most_centroids, num_cells, run_kmeans
@@ -101,16 +101,9 @@ class _Cells:
 
     def join_centroids(self) -> None:
         """Write the centroids of all cells in one file."""
-        parts = [np.load(self._paths(group)[1], mmap_mode="r") for group in range(len(self.groups))]
-        path = self._plan.work / "joined.npy"
-        shape = (self._plan.k, parts[0].shape[1])
-        joined = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        start = 0
-        for part in parts:
-            joined[start : start + len(part)] = part
-            start += len(part)
-        joined.flush()
-        path.replace(self._plan.folder / "centroids.npy")
+        paths = [self._paths(group)[1] for group in range(len(self.groups))]
+        shape = (self._plan.k, width_of(self._plan.blocks))
+        save_parts(self._plan.folder / "centroids.npy", map(np.load, paths), shape)
 
     def _cluster_cell(self, cell: int) -> NDArray[np.float32]:
         size = int(self._counts[cell].sum())

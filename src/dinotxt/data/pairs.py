@@ -56,13 +56,14 @@ def find_tars(data: str, report: Callable[[Skip], None]) -> list[Path]:
     """Return the tars that a path, a pattern or a folder means; none if it means no tar.
 
     A CLIP_benchmark folder (with ``nshards.txt``, or a ``test`` folder that has it) gives its
-    tars by number, another folder all ``*.tar`` in it by name.
+    tars by number, another folder all ``*.tar`` in it by name, or in its ``shards`` as DataComp's
+    download leaves them.
     """
     path = Path(data)
     if path.is_dir():
         if not (path / "nshards.txt").is_file() and (path / "test" / "nshards.txt").is_file():
             path = path / "test"
-        tars = sorted(path.glob("*.tar"))
+        tars = sorted(path.glob("*.tar")) or sorted((path / "shards").glob("*.tar"))
         if (path / "nshards.txt").is_file():
             tars.sort(key=lambda tar: (len(tar.stem), tar.stem))
         return tars

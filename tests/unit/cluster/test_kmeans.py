@@ -136,6 +136,25 @@ def test_checkpoint_goes_on_to_the_same_bytes() -> None:
     assert resumed.num_iterations == 6
 
 
+def test_a_run_killed_after_it_stopped_by_tolerance_stops_there_again() -> None:
+    class Memory:
+        saved: list[tuple[int, float, Array]]
+
+        def load(self) -> tuple[int, float, Array] | None:
+            return self.saved[-1] if self.saved else None
+
+        def save(self, iteration: int, inertia: float, centroids: Array) -> None:
+            self.saved.append((iteration, inertia, centroids))
+
+    points, memory, lloyd = _points(), Memory(), Lloyd(iterations=30, tolerance=0.05)
+    memory.saved = []
+    whole = kmeans(points, 9, lloyd=lloyd, checkpoint=memory)
+    resumed = kmeans(points, 9, lloyd=lloyd, checkpoint=memory)
+    assert whole.num_iterations < 30
+    assert resumed.num_iterations == whole.num_iterations
+    assert resumed.centroids.tobytes() == whole.centroids.tobytes()
+
+
 @pytest.mark.parametrize("k", [0, 11])
 def test_a_number_of_clusters_that_cannot_be_made_is_an_error(k: int) -> None:
     with pytest.raises(DataError, match="ask for 1 to 10"):

@@ -1,9 +1,9 @@
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dinotxt.config import Config, differences, dump_yaml, load_config
 from dinotxt.errors import ConfigError
@@ -89,6 +89,24 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         load_config(Run, tmp_path / "none.yaml")
+
+
+def test_a_rule_over_a_branch_is_told_without_the_branch() -> None:
+    class Ordered(Config):
+        low: int = 0
+        high: int = 1
+
+        @model_validator(mode="after")
+        def _ordered(self) -> Self:
+            if self.low > self.high:
+                raise ValueError("low must not be above high")
+            return self
+
+    class Outer(Config):
+        limits: Ordered = Ordered()
+
+    with pytest.raises(ConfigError, match=r"limits: low must not be above high$"):
+        load_config(Outer, {"limits": {"low": 3}})
 
 
 def test_a_missing_key_is_named() -> None:

@@ -43,6 +43,12 @@ def test_chunks_do_not_change_the_result() -> None:
     assert sum(whole) == 27
 
 
+def test_equal_vectors_are_duplicates_however_their_product_is_rounded() -> None:
+    vectors = np.random.default_rng(0).standard_normal((200, 384)).astype(np.float32)
+    found = duplicates_of(np.concatenate([vectors, vectors]), 1.0)
+    assert found.tolist() == [False] * 200 + [True] * 200
+
+
 def test_copies_in_other_clusters_are_not_compared(tmp_path: Path) -> None:
     vectors = np.ones((4, 3), dtype=np.float16)
     blocks = blocks_of([vectors], rows=2)

@@ -5,13 +5,15 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from dinotxt.curation import duplicates
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pool import collect_pairs, table_paths
 from dinotxt.curation.stage import StageReport
-from dinotxt.curation.tables import read_table
+from dinotxt.curation.tables import read_table, write_table
 from dinotxt.data.pair_id import pair_id, pair_ids
 from dinotxt.data.pairs import read_pairs
 from dinotxt.errors import ConfigError, DataError
@@ -96,6 +98,34 @@ def test_an_id_that_comes_again_is_dropped_where_it_comes_later(tmp_path: Path, 
     assert report.n_out == 76
     ids = _column(tmp_path, report, "pair_id")
     assert len(set(ids)) == len(ids) == 76
+
+
+@pytest.mark.parametrize("pairs_a_part", [1, 7, 1000])
+def test_the_first_of_a_repeated_id_is_kept_however_the_search_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs_a_part: int
+) -> None:
+    monkeypatch.setattr(duplicates, "_PAIRS_A_PART", pairs_a_part)
+    ids = np.random.default_rng(0).integers(0, 2**64, 12, dtype=np.uint64)
+    rows = [("a", [0, 1, 2, 1]), ("b", [3, 0, 4]), ("c", [5, 3, 3, 0, 6])]
+    for name, places in rows:
+        labels = [f"{name}{row}" for row in range(len(places))]
+        write_table(tmp_path / f"{name}.parquet", {"pair_id": ids[places], "label": labels})
+    left = duplicates.drop_duplicates(tmp_path, ["a", "b", "c"], 12, InProcess())
+    tables = [read_table(tmp_path / f"{name}.parquet") for name, _ in rows]
+    labels = [label for table in tables for label in table["label"].to_pylist()]
+    assert labels == ["a0", "a1", "a2", "b0", "b2", "c0", "c4"]
+    assert left == 7
+    assert not (tmp_path / "ids").exists()
+
+
+def test_a_folder_without_pairs_leaves_nothing_that_would_refuse_them_later(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    folder.mkdir()
+    (folder / "notes.md").write_text("not here yet")
+    with pytest.raises(DataError, match="no usable pair"):
+        _collect(tmp_path, str(folder))
+    write_shard(folder / "00000.tar", shard_records(0, 2))
+    assert _collect(tmp_path, str(folder)).complete
 
 
 def test_a_row_without_a_path_has_a_reason(tmp_path: Path) -> None:

@@ -61,6 +61,18 @@ def test_img2dataset_folder_is_read_as_it_is(
     ]
 
 
+def test_a_datacomp_download_is_read_as_it_is(
+    tmp_path: Path, make_image: MakeImage, make_tar: MakeTar
+) -> None:
+    (tmp_path / "metadata").mkdir()
+    _write(tmp_path / "metadata" / "0000.parquet", b"PAR1")
+    (tmp_path / "shards").mkdir()
+    content = json.dumps({"uid": "f" * 32, "caption": "a dog", "key": "00000000000"})
+    files = {"00000000000.jpg": make_image(), "00000000000.json": content}
+    make_tar(tmp_path / "shards" / "00000000.tar", files)
+    assert [pair.captions for pair in read_pairs(tmp_path)] == [("a dog",)]
+
+
 def test_clip_benchmark_folder_reads_its_test_shards_by_number(
     tmp_path: Path, make_image: MakeImage, make_tar: MakeTar
 ) -> None:
