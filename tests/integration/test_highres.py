@@ -1,6 +1,7 @@
 """High-resolution segmentation from the command line, on a tiny random model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,24 @@ def test_seconds_become_a_number_of_crops_that_is_printed(
     result = _run(*segment, "--seconds", 0.01)
     assert result.exit_code == 0, result.output
     assert "crops a picture" in result.output
+
+
+def test_the_number_of_crops_that_seconds_become_repeats_the_run(
+    tiny_model: Path, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    run = shutil.copytree(tiny_model, tmp_path / "run")
+    config = json.loads((run / "model" / "config.json").read_text())
+    config["inference"] = {"crop_areas": [0.3, 0.6], "crop_shares": [0.5, 0.5], "crop_size": 32}
+    (run / "model" / "config.json").write_text(json.dumps(config))
+    segment = ["segment", pictures["half"], "--labels", "a,b", "--mode", "highres", "--model", run]
+    log = tmp_path / "log.json"
+    assert _run(*segment, "--out", tmp_path / "1", "--seconds", 0.05, "--json", log).exit_code == 0
+    first = json.loads(log.read_text())
+    again = [*segment, "--out", tmp_path / "2", "--crops", first["crops"], "--json", log]
+    assert _run(*again).exit_code == 0
+    second = json.loads(log.read_text())
+    assert (second["crops"], second["visits"]) == (first["crops"], first["visits"])
+    assert second["results"][0]["areas"] == first["results"][0]["areas"]
 
 
 @pytest.mark.parametrize(

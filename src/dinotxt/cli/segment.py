@@ -94,7 +94,6 @@ def segment(
     with session("segment", json_path, quiet) as current:
         from dinotxt.cli.pictures import expand_pictures, output_names
         from dinotxt.inference.encoder import load
-        from dinotxt.inference.modes import find_mode
         from dinotxt.inference.segmenter import Segmenter
 
         wanted = read_labels(labels, labels_file)
@@ -106,11 +105,10 @@ def segment(
             encoder = load(name, device=device)
             if embedding is not None:
                 encoder = encoder.with_embedding(embedding, value_text=value_text)
-            looks = find_mode(mode, encoder.defaults, size=size, crops=crops, clusters=clusters)
             return Segmenter(
                 encoder,
                 wanted,
-                mode=_timed(encoder, looks, crops, seconds, batch_size),
+                mode=_mode(encoder, mode, size, crops, seconds, clusters, batch_size),
                 templates=templates,
                 background=background,
                 upsample=upsample,
@@ -130,16 +128,26 @@ def segment(
         current.finish({**budget, "results": results}, done=len(results))
 
 
-def _timed(
-    encoder: "Encoder", mode: "Mode", crops: int | None, seconds: float | None, batch_size: int
+def _mode(
+    encoder: "Encoder",
+    name: str | None,
+    size: int | None,
+    crops: int | None,
+    seconds: float | None,
+    clusters: int | None,
+    batch_size: int,
 ) -> "Mode":
-    """Return a mode with as many crops as fit into some seconds, if any are given."""
+    """Return a mode; some seconds become a number of crops, as if that had been given."""
     from dinotxt.inference.highres import HighRes, crops_within
+    from dinotxt.inference.modes import find_mode
 
+    if seconds is not None and (crops is not None or name != "highres"):
+        raise ConfigError("--seconds goes with --mode highres and stands in for --crops.")
+    budget = crops if seconds is None else 1
+    mode = find_mode(name, encoder.defaults, size=size, crops=budget, clusters=clusters)
     if seconds is None:
         return mode
-    if crops is not None or not isinstance(mode, HighRes):
-        raise ConfigError("--seconds goes with --mode highres and stands in for --crops.")
+    assert isinstance(mode, HighRes), "checked above"
     return crops_within(encoder, seconds, mode, batch_size=batch_size)
 
 
