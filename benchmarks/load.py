@@ -7,6 +7,7 @@ with rates and latencies under ``load``:
 
 import argparse
 import asyncio
+import ctypes
 import io
 import json
 import signal
@@ -29,6 +30,7 @@ from PIL import Image
 from harness import at_least, limit, write_report
 
 _START_SECONDS = 180.0
+_PR_SET_PDEATHSIG = 1
 _STATED = (200, 429, 503)
 _MEMORY_GROWTH = 1.1  # what still counts as flat
 _LABELS = ("dog", "cat", "red car", "beach", "person on a bicycle", "food", "building", "bird")
@@ -92,7 +94,9 @@ def serving(model: str, *options: str) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         started = Path(folder) / "started.json"
         command = [sys.executable, "-m", "dinotxt", "serve", "--model", model, "--port", "0"]
-        process = subprocess.Popen([*command, "--quiet", "--json", str(started), *options])
+        process = subprocess.Popen(
+            [*command, "--quiet", "--json", str(started), *options], preexec_fn=_end_with_parent
+        )
         try:
             deadline = time.monotonic() + _START_SECONDS
             while not started.exists():
@@ -103,6 +107,11 @@ def serving(model: str, *options: str) -> Iterator[Server]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when its parent dies, however that dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def hold(

@@ -50,6 +50,7 @@ def serve(
         for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
             import_extra(module, extra="serve")
 
+        from dinotxt.inference.allocator import keep_freed_memory
         from dinotxt.inference.encoder import load
         from dinotxt.serving.app import create_app
         from dinotxt.serving.config import ServeConfig
@@ -66,6 +67,7 @@ def serve(
                 "limits": {"timeout": timeout, "max_bytes": max_megabytes << 20},
             }
         )
+        keep_freed_memory()
         encoder = load(model, device=device, size=size)
         searched = open_index(index, collection, encoder) if index else None
 

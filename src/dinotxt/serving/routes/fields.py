@@ -7,13 +7,15 @@ from fastapi import Depends, File, Form, Request, UploadFile
 from dinotxt.serving.engine import Engine
 from dinotxt.serving.metrics import Metrics
 
+# Dependencies are coroutines: FastAPI runs plain functions on a pool of forty threads.
 
-def _engine(request: Request) -> Engine:
+
+async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
 

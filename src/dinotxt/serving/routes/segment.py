@@ -38,7 +38,7 @@ class Look:
     mode: Mode
 
 
-def chosen_look(
+async def chosen_look(
     engine: TheEngine,
     mode: Annotated[str, Form(description="One of `modes` in /v1/info.")] = "whole",
     crops: Annotated[

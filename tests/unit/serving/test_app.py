@@ -1,0 +1,35 @@
+import inspect
+from collections.abc import Iterator
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+
+from dinotxt.serving.routes import classify, embed, pages, search, segment, system
+
+
+def _calls(dependant: Dependant) -> Iterator[object]:
+    yield dependant.call
+    for one in dependant.dependencies:
+        yield from _calls(one)
+
+
+def test_no_request_is_sent_through_fastapis_pool_of_forty_threads() -> None:
+    routers = [one.router for one in (classify, embed, pages, search, segment, system)]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    assert len(routes) > 8
+    plain = [
+        call
+        for route in routes
+        for call in _calls(route.dependant)
+        if not inspect.iscoroutinefunction(call)
+    ]
+    assert plain == []
+
+
+def test_a_mode_that_does_not_exist_is_refused_by_the_dependency(client: TestClient) -> None:
+    answer = client.post(
+        "/v1/segment", files={"image": b"x"}, data={"labels": "red", "mode": "near"}
+    )
+    assert answer.status_code == 422
+    assert "whole, window, highres" in answer.json()["error"]["message"]
