@@ -22,6 +22,8 @@ from dinotxt.training.gradients import large_tables
 from dinotxt.training.shards import whole
 from dinotxt.training.towers import TrainedTowers
 
+_BUCKET_MB = 8  # the last one travels when nothing is left to compute
+
 
 def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> nn.Module:
     """Return the towers as the processes share them; ``Gradients`` averages those of copies."""
@@ -43,6 +45,7 @@ def parallelize(towers: TrainedTowers, config: ComputeConfig, world: World) -> n
             broadcast_buffers=False,
             find_unused_parameters=towers.backbone is not None,
             gradient_as_bucket_view=True,
+            bucket_cap_mb=_BUCKET_MB,
         )
 
 
