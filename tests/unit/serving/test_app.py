@@ -3,7 +3,6 @@ from collections.abc import Iterator
 
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from fastapi.testclient import TestClient
 
 from dinotxt.serving.routes import classify, embed, pages, search, segment, system
 
@@ -25,11 +24,3 @@ def test_no_request_is_sent_through_fastapis_pool_of_forty_threads() -> None:
         if not inspect.iscoroutinefunction(call)
     ]
     assert plain == []
-
-
-def test_a_mode_that_does_not_exist_is_refused_by_the_dependency(client: TestClient) -> None:
-    answer = client.post(
-        "/v1/segment", files={"image": b"x"}, data={"labels": "red", "mode": "near"}
-    )
-    assert answer.status_code == 422
-    assert "whole, window, highres" in answer.json()["error"]["message"]
