@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dinotxt.inference.allocator import keep_freed_memory
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.acceleration import accelerate
 from dinotxt.training.batches import Batch
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import World
 from dinotxt.training.gradients import Gradients
-from dinotxt.training.memory import keep_freed_memory
 from dinotxt.training.objective import Objective
 from dinotxt.training.optim import MovingAverage, Optimizer, freeze
 from dinotxt.training.parallel import WholeModel, parallelize
@@ -44,7 +44,8 @@ class Learner:
         state: Mapping[str, Any] | None = None,
         source: Path = Path(),
     ) -> None:
-        keep_freed_memory(world.device)
+        if world.device.type == "cpu":
+            keep_freed_memory()
         if state is not None:
             model.load_trainable(state["model"], source)
         freeze(model, config.optim)
