@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dinotxt.checkpoints import meta
@@ -16,6 +15,7 @@ from dinotxt.data.transform import TransformConfig
 from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path
 from dinotxt.models.config import ModelConfig, TransformerTextConfig
+from dinotxt.models.weights import write_safetensors
 
 Layout = Literal["dinov2", "dinov3"]
 
@@ -88,6 +88,6 @@ def _check_layout(config: ModelConfig, state: Mapping[str, Tensor]) -> None:
 def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
     with atomic_path(path) as temporary:
         if path.suffix == ".safetensors":
-            save_file(dict(tensors), temporary, metadata={"format": "pt"})
+            write_safetensors(tensors, temporary)
         else:
             torch.save(dict(tensors), temporary)

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import timm
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dinotxt import __version__
@@ -27,7 +26,7 @@ from dinotxt.errors import CheckpointError, DataError
 from dinotxt.files import atomic_path, read_json, sha256_file, write_json
 from dinotxt.models.config import ModelConfig
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.weights import StateDict, read_state_dict
+from dinotxt.models.weights import StateDict, read_state_dict, write_safetensors
 from dinotxt.text.tokenizer import Tokenizer
 
 _FORMAT = 1
@@ -197,7 +196,7 @@ def _write_weights(folder: Path, state: Mapping[str, Tensor], name: str | None) 
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / "model.safetensors.new"
     with atomic_path(staged) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        write_safetensors(tensors, temporary)
     digest = sha256_file(staged)
     staged.replace(folder / (name or _weights_name(digest)))
     return digest

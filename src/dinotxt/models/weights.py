@@ -1,6 +1,7 @@
 """Reading weight files safely and fitting a backbone's weights to timm's names."""
 
 import hashlib
+import os
 import pickle
 import re
 import warnings
@@ -8,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dinotxt.errors import CheckpointError
@@ -19,6 +21,22 @@ _ORDERED = "ordered:"
 _WRAPPERS = ("state_dict", "model", "teacher")
 _CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.", "linear_head.", "heads.")
 _UNUSED = ("mask_token",)
+_SYSTEM = re.compile(r"\(os error (\d+)\)")
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a ``.safetensors`` file.
+
+    Raises:
+        OSError: If the disk does not take it, such as a full one; the library hides its number.
+    """
+    try:
+        save_file(dict(tensors), path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        number = _SYSTEM.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def read_state_dict(path: str | Path) -> StateDict:

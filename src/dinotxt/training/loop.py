@@ -213,8 +213,8 @@ class Loop:
             )
         except OSError as error:
             raise CheckpointError(
-                f"the model of step {self.step} was not written ({error}); the one in {folder} and "
-                "the last checkpoint are still valid. Free space and run the same command."
+                f"the model of step {self.step} was not written ({error}); what was saved before "
+                "is still valid. Free space and run the same command."
             ) from error
 
     def _save(self) -> None:

@@ -1,10 +1,13 @@
 """The trainer: the public face of a run."""
 
-from collections.abc import Callable, Sequence
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from dinotxt.errors import CheckpointError
 from dinotxt.inference.torch_towers import find_device
 from dinotxt.results.skip import Skip
 from dinotxt.training.config import TrainConfig
@@ -15,6 +18,8 @@ from dinotxt.training.quarantine import Quarantine
 from dinotxt.training.run import Run
 from dinotxt.training.setup import check_places
 from dinotxt.training.state import claim
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Trainer:
@@ -57,7 +62,7 @@ class Trainer:
         """
         check_places(self.config.data)
         output = self.config.output
-        with joined(self.device) as world, torch.random.fork_rng():
+        with _full_disk_told(output), joined(self.device) as world, torch.random.fork_rng():
             is_first = world.is_first
             quarantine = Quarantine(output / "skipped.jsonl", on_skip, is_silent=not is_first)
             world.first(lambda: claim(output, self.config))
@@ -69,6 +74,20 @@ class Trainer:
                 quarantine=quarantine,
             )
             return loop.run()
+
+
+@contextmanager
+def _full_disk_told(output: Path) -> Iterator[None]:
+    """Turn the error of a disk that takes no more, such as for a log, into one with its fix."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise CheckpointError(
+            f"{output} cannot be written ({error}); what was saved before is still valid. Free "
+            "space and run the same command."
+        ) from error
 
 
 def _logs(output: Path) -> list[Reporter]:

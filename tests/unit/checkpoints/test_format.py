@@ -112,7 +112,7 @@ def test_a_full_disk_while_saving_leaves_the_old_model_whole(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for place in ("save_file", "write_json"):
+    for place in ("write_safetensors", "write_json"):
         with monkeypatch.context() as patch:
             patch.setattr(f"dinotxt.checkpoints.format.{place}", full)
             with pytest.raises(OSError, match="No space"):

@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from dinotxt.checkpoints import format as model_format
 from dinotxt.checkpoints.format import load_model
@@ -19,6 +21,7 @@ from dinotxt.inference.caching import FeatureCacher, Views
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.config import TrainConfig
+from dinotxt.training.log import MetricsLog
 from dinotxt.training.objective import Objective
 from dinotxt.training.setup import transform_config
 from dinotxt.training.state import Checkpoints
@@ -224,15 +227,46 @@ def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(
     assert lines(Trainer(config()).fit().path) == lines(whole.path)
 
 
-def test_a_full_disk_while_the_model_is_saved_keeps_the_old_model(
+def test_a_full_disk_while_the_model_is_saved_leaves_no_half_of_it(
     config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    write = model_format.write_safetensors
 
-    monkeypatch.setattr(model_format, "save_file", full)
-    with pytest.raises(CheckpointError, match=r"No space left on device.*Free space"):
+    def on_little_space(tensors: Mapping[str, Tensor], path: Path) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            write(tensors, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(model_format, "write_safetensors", on_little_space)
+    alone = "checkpoint.every=99"  # the limit is for every thread of the process
+    with pytest.raises(CheckpointError, match=r"model of step 3 .*File too large.*Free space"):
+        Trainer(config(alone)).fit()
+    assert not any((config().output / "model").iterdir())
+    monkeypatch.undo()
+    assert Trainer(config(alone)).fit().best.step in {3, 6}
+
+
+def test_a_disk_that_takes_no_log_is_told_and_the_run_goes_on_from_its_checkpoint(
+    config: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = Trainer(config(f"output={tmp_path}/whole")).fit()
+    append = MetricsLog._append
+
+    def full(log: MetricsLog, content: Sequence[Mapping[str, Any]]) -> None:
+        if content[0]["step"] == 4:
+            with log.path.open("a") as stream:
+                stream.write('{"step": 4, "lo')
+            raise OSError(28, "No space left on device")
+        append(log, content)
+
+    monkeypatch.setattr(MetricsLog, "_append", full)
+    with pytest.raises(CheckpointError, match=r"cannot be written \(.*No space left.*Free space"):
         Trainer(config()).fit()
+    monkeypatch.undo()
+    assert lines(Trainer(config()).fit().path) == lines(whole.path)
 
 
 def test_other_pairs_under_the_same_path_are_refused(config: Make) -> None:
