@@ -111,7 +111,8 @@ class Checkpoints:
         try:
             _write(self._staged(step) / _part_name(rank), content)
         except (OSError, RuntimeError) as error:
-            return str(error)
+            hidden = error.__context__  # torch fails in its own words behind what the disk said
+            return str(hidden if isinstance(hidden, OSError) else error)
         return None
 
     def commit(self, step: int, reasons: Sequence[str | None]) -> None:

@@ -46,6 +46,20 @@ def test_a_full_disk_keeps_the_old_checkpoint_valid(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "step-2"]
 
 
+def test_the_disk_s_own_words_are_told_where_torch_hides_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 768 vs 662")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError, match=r"step 4 was not written \(.*No space left"):
+        Checkpoints(tmp_path, keep=1).save(4, {"step": 4})
+
+
 def test_a_checkpoint_that_was_not_finished_is_not_seen(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(2, {"step": 2})
