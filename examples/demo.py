@@ -14,13 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 import dinotxt
+from dinotxt.results.overlay import Entry, add_legend
 
 PICTURES = (
     *("astronaut.png", "brick.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
     *("hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg"),
     "rocket.jpg",
 )
-SHEET_HEIGHT = 360
+SHEET = (("astronaut.png", "chelsea.png", "coffee.png"), ("motorcycle_left.png", "rocket.jpg"))
+SHEET_WIDTH, SHEET_LETTERS, ROW_HEIGHT, GAP = 1280, 72, 300, 12
 LABELS = (
     *("astronaut", "brick wall", "cat", "cup of coffee", "coins", "grass", "galaxies", "moon"),
     *("motorcycle", "page of a book", "retina of an eye", "rocket"),
@@ -93,28 +95,37 @@ def segment(encoder: dinotxt.Encoder, pictures: Path, folder: Path) -> Table:
     """Label the pixels of the scenes and draw the result over them."""
     table = Table("picture", "areas", "overlay", title="Segmentation")
     folder.mkdir(parents=True, exist_ok=True)
+    scenes = {}
     for name, labels in SCENES.items():
         predict = dinotxt.Segmenter(encoder, labels)
         result = predict(pictures / name)
         overlay = folder / f"{Path(name).stem}.png"
         result.overlay(pictures / name).save(overlay)
+        scenes[name] = (result.overlay(pictures / name, legend=False), result.entries())
         shares = sorted(result.areas.items(), key=lambda pair: -pair[1])
         areas = ", ".join(f"{label} {share:.0%}" for label, share in shares if share > 0)
         table.add_row(name, areas, overlay.name)
-    draw_sheet([folder / f"{Path(name).stem}.png" for name in SCENES], folder / "sheet.jpg")
+    draw_sheet(scenes, folder / "sheet.jpg")
     return table
 
 
-def draw_sheet(overlays: Sequence[Path], path: Path) -> None:
-    """Put overlays side by side, all of one height."""
-    pictures = [Image.open(overlay).convert("RGB") for overlay in overlays]
-    scaled = [ImageOps.contain(picture, (10 * SHEET_HEIGHT, SHEET_HEIGHT)) for picture in pictures]
-    sheet = Image.new("RGB", (sum(one.width for one in scaled), SHEET_HEIGHT), "white")
-    left = 0
-    for one in scaled:
-        sheet.paste(one, (left, 0))
-        left += one.width
-    sheet.save(path, quality=85)
+def draw_sheet(scenes: Mapping[str, tuple[Image.Image, Sequence[Entry]]], path: Path) -> None:
+    """Put the scenes in two rows, each picture with a legend that can be read on a page."""
+    rows = []
+    for names in SHEET:
+        width = (SHEET_WIDTH - GAP * (len(names) - 1)) // len(names)
+        row = []
+        for picture, entries in (scenes[name] for name in names):
+            tile = ImageOps.fit(picture, (width, ROW_HEIGHT))
+            row.append(add_legend(tile, entries, letters=SHEET_LETTERS // len(names)))
+        rows.append(row)
+    heights = [max(tile.height for tile in row) for row in rows]
+    sheet = Image.new("RGB", (SHEET_WIDTH, sum(heights) + GAP * (len(rows) - 1)), "white")
+    for number, row in enumerate(rows):
+        top = sum(heights[:number]) + GAP * number
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (column * (tile.width + GAP), top))
+    sheet.save(path, quality=88)
 
 
 if __name__ == "__main__":

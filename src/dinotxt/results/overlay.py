@@ -60,7 +60,11 @@ def blend(
 
 
 def add_legend(
-    picture: Image.Image, entries: Sequence[Entry], *, num_panels: int = 1
+    picture: Image.Image,
+    entries: Sequence[Entry],
+    *,
+    num_panels: int = 1,
+    letters: int = _CHARACTERS_ACROSS,
 ) -> Image.Image:
     """Return the picture with a strip under it: swatch, name and share, in columns.
 
@@ -70,9 +74,10 @@ def add_legend(
         picture: The picture.
         entries: The lines.
         num_panels: Pictures beside each other in it: the font grows with the width of one.
+        letters: The width of one in letters: fewer are larger.
     """
     shown = _shorten(entries)
-    size = max(_SMALLEST_FONT, round(picture.width / num_panels / _CHARACTERS_ACROSS))
+    size = max(_SMALLEST_FONT, round(picture.width / num_panels / letters))
     font = ImageFont.load_default(size)
     natural = max(font.getlength(entry.text) for entry in shown) + 5.6 * size
     margin, gap, line = round(size * 0.9), round(size * 2.2), round(size * 1.75)

@@ -54,3 +54,9 @@ def test_long_legends_are_summed_up() -> None:
     long = [Entry(f"label {i}", (0, 0, 0), 0.01) for i in range(90)]
     picture = Image.new("RGB", (200, 50))
     assert add_legend(picture, long).height == add_legend(picture, short).height
+
+
+def test_fewer_letters_across_are_larger() -> None:
+    picture, entries = Image.new("RGB", (960, 8)), [Entry("cat", (1, 2, 3), 1.0)]
+    small, large = (add_legend(picture, entries, letters=number) for number in (48, 24))
+    assert large.height - 8 == pytest.approx(2 * (small.height - 8), abs=4)

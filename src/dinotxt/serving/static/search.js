@@ -93,9 +93,9 @@ export class Search {
       this.#fill(picture, hit, 400);
       const file = hit.path.split("/").pop();
       const caption = element("span");
-      caption.append(element("b", { textContent: file, title: hit.path }), element("i", { textContent: hit.score.toFixed(3) }));
+      caption.append(element("b", { textContent: file, title: hit.path }), element("i", { textContent: scoreText(hit.score) }));
       const tile = element("button", { type: "button", className: "tile" });
-      tile.setAttribute("aria-label", `${file}, score ${hit.score.toFixed(3)}`);
+      tile.setAttribute("aria-label", `${file}, score ${scoreText(hit.score)}`);
       tile.append(picture, caption);
       tile.addEventListener("click", () => this.#open(position));
       const item = element("li");
@@ -121,7 +121,7 @@ export class Search {
     $("lightbox-picture").alt = `The picture ${hit.path}`;
     this.#fill($("lightbox-picture"), hit, 1600);
     $("lightbox-path").textContent = hit.path;
-    $("lightbox-score").textContent = `score ${hit.score.toFixed(3)}, ${position + 1} of ${this.hits.length}`;
+    $("lightbox-score").textContent = `score ${scoreText(hit.score)}, ${position + 1} of ${this.hits.length}`;
     $("previous").disabled = position === 0;
     $("next").disabled = position === this.hits.length - 1;
     if (!$("lightbox").open) $("lightbox").showModal();
@@ -143,4 +143,9 @@ export class Search {
       this.complain(error.message);
     }
   }
+}
+
+/** A score with three decimals; what rounds to zero has no sign. */
+function scoreText(score) {
+  return score.toFixed(3).replace(/^-(0\.000)$/, "$1");
 }
