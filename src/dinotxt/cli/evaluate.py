@@ -106,6 +106,7 @@ def segmentation(
     embedding: options.Embedding = None,
     upsample: options.Upsample = "logits",
     background: Background = None,
+    refine: options.Refine = None,
     every: Every = 1,
     limit: Limit = None,
     resume: Resume = None,
@@ -125,7 +126,7 @@ def segmentation(
         "mode": mode,
     }
     settings |= {"protocol": protocol, "stride": stride, "crops": crops, "upsample": upsample}
-    settings |= {"background": background, "every": every, "limit": limit}
+    settings |= {"background": background, "refine": refine, "every": every, "limit": limit}
     settings |= {"batch_size": batch_size, "embedding": embedding, "resume": resume}
     _run("segmentation", data, model, device, json_path, quiet, num_workers, settings)
 

@@ -39,6 +39,9 @@ Crops = Annotated[
 Upsample = Annotated[
     Literal["logits", "features"], typer.Option(help="What is enlarged to pixels.")
 ]
+Refine = Annotated[
+    Literal["pamr"] | None, typer.Option(help="Move scores to neighbours of like colour.")
+]
 Embedding = Annotated[
     Literal["patch", "cls_patch", "value", "value_patch"] | None,
     typer.Option(help="What stands for a patch; value is MaskCLIP (default: the model's own)."),

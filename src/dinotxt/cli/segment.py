@@ -30,9 +30,6 @@ ValueText = Annotated[
     Literal["cls", "patch"],
     typer.Option(help="The half of the text feature that --embedding value is compared with."),
 ]
-Refine = Annotated[
-    Literal["pamr"] | None, typer.Option(help="Move scores to neighbours of like colour.")
-]
 Palette = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Colours of a data set, such as cityscapes or voc20."),
@@ -78,7 +75,7 @@ def segment(
     embedding: options.Embedding = None,
     value_text: ValueText = "cls",
     soft: Soft = False,
-    refine: Refine = None,
+    refine: options.Refine = None,
     palette: Palette = None,
     figure: Figure = None,
     compare: Compare = None,

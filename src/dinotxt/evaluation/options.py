@@ -37,6 +37,7 @@ class Options:
         crops: The budget of the mode ``highres``; None is 800.
         upsample: What segmentation enlarges to pixels: ``logits`` or ``features``.
         background: The cosine below which a pixel stays unlabelled; None labels every pixel.
+        refine: ``pamr`` moves the scores of segmentation to neighbours of like colour.
         trim_border: Pixels to cut off on each side of ObjectNet's pictures (a red border).
         resume: A folder where what is done is kept; the same evaluation goes on with it.
         every: Only every n-th picture of the data, in order.
@@ -54,6 +55,7 @@ class Options:
     crops: int | None = None
     upsample: Upsample = "logits"
     background: float | None = None
+    refine: Literal["pamr"] | None = None
     embedding: Embedding | None = None
     trim_border: int = 0
     resume: str | Path | None = None

@@ -23,7 +23,7 @@ _TASKS: dict[Task, Callable[[Job], Report]] = {
 }
 _OPTIONS_OF: dict[str, tuple[Task, ...]] = {
     **dict.fromkeys(
-        ("mode", "protocol", "stride", "crops", "upsample", "background", "embedding"),
+        ("mode", "protocol", "stride", "crops", "upsample", "background", "refine", "embedding"),
         ("segmentation",),
     ),
     "trim_border": ("classification",),

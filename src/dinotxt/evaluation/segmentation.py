@@ -44,6 +44,7 @@ def evaluate_segmentation(job: Job) -> Report:
         "embedding": job.options.embedding or "patch",
         "upsample": job.options.upsample,
         "background": job.options.background,
+        "refine": job.options.refine,
         "interpolation": job.encoder.transform.config.interpolation,
         "templates": templates_name,
         "num_templates": len(templates),
@@ -161,6 +162,7 @@ def _segmenter(
         templates=templates,
         background=options.background,
         upsample=options.upsample,
+        refine=options.refine,
         batch_size=options.batch_size or 8,
     )
 

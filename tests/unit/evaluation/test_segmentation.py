@@ -53,6 +53,23 @@ def test_modes_are_used_and_stated(
     assert miou > 0.8
 
 
+def test_scores_are_refined_where_that_is_asked_for(
+    colour_encoder: Encoder, make_masks: MakeMasks
+) -> None:
+    data = make_masks(1)
+    half = np.arange(64) >= 27  # in the middle of a patch
+    colours = np.where(half[:, None], (0, 255, 0), (255, 0, 0)).astype(np.uint8)
+    Image.fromarray(np.tile(colours, (32, 1, 1))).save(data / "images" / "0.png")
+    Image.fromarray(np.tile(half.astype(np.uint8), (32, 1))).save(data / "labels" / "0.png")
+    plain = evaluate(colour_encoder, task="segmentation", data=data, size=16)
+    refined = evaluate(colour_encoder, task="segmentation", data=data, size=16, refine="pamr")
+    assert (plain.protocol["refine"], refined.protocol["refine"]) == (None, "pamr")
+    assert plain.metrics["miou"] == pytest.approx(0.938, abs=0.001)
+    assert refined.metrics["miou"] == 1
+    with pytest.raises(ConfigError, match="give pamr"):
+        evaluate(colour_encoder, task="segmentation", data=data, refine="crf")
+
+
 def test_given_class_names_replace_those_of_the_data(
     colour_encoder: Encoder, make_masks: MakeMasks
 ) -> None:
