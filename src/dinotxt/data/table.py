@@ -95,14 +95,18 @@ def _rows(
     for number, row in _read(path, report):
         path_column, value_column = pick_column(row, _PATHS), pick_column(row, wanted)
         if path_column is None or value_column is None:
-            lack = (
-                f"the columns {', '.join(map(str, row))}: it needs one of "
+            if has_begun:
+                report(
+                    Skip(
+                        f"{path}:{number}",
+                        f"half a pair: it has only {', '.join(row) or 'nothing'}",
+                    )
+                )
+                continue
+            raise DataError(
+                f"{path}:{number} has the columns {', '.join(map(str, row))}: it needs one of "
                 f"{', '.join(_PATHS)} and one of {', '.join(wanted)}."
             )
-            if not has_begun:
-                raise DataError(f"{path}:{number} has {lack}")
-            report(Skip(f"{path}:{number}", f"the line has {lack}"))
-            continue
         has_begun = True
         name = row[path_column]
         if not isinstance(name, str) or not name.strip():
