@@ -145,6 +145,8 @@ def _run(
         for skip in result.pop("skipped", []):
             current.skip(Skip(**skip))
         _print(current, result)
+        if not result["n_out"]:
+            current.errors.print(f"warning: {verb} leaves no record; the reasons say why.")
         current.finish(result, done=result["n_out"])
 
 

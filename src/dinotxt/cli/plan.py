@@ -136,6 +136,10 @@ def _plan_curation(
         )
     rows = [cost.to_dict() for cost in costs]
     _show(current, rows)
+    current.console.print(
+        f"Embedding is counted at {rates.embed:g} pictures a second a core; --embed-rate gives "
+        "another rate (the default is a ViT-L/14)."
+    )
     current.finish({"rows": rows, "pairs": num_pairs, "pictures": num_pictures})
 
 
@@ -224,4 +228,6 @@ def _show(current: Session, rows: "Sequence[dict[str, Any]]") -> None:
 
 
 def _text(value: object) -> str:
-    return f"{value:,.5g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.5g}"
+    return str(value)

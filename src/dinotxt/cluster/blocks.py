@@ -91,12 +91,17 @@ def blocks_of(sources: Sequence[VectorSource], *, rows: int | None = None) -> li
     if len({width for length, width in lengths if length}) > 1:
         raise DataError("The vectors do not all have the same width: embed them with one model.")
     total = sum(length for length, _ in lengths)
-    step = rows or min(max(-(-total // _WANTED_BLOCKS), _MIN_ROWS), _MAX_ROWS)
+    step = rows or block_rows(total)
     offsets = np.cumsum([0, *(length for length, _ in lengths)])
     return [
         Block(index, start, _parts(sources, offsets, start, min(start + step, total)))
         for index, start in enumerate(range(0, total, step))
     ]
+
+
+def block_rows(total: int) -> int:
+    """Return the rows of a block of so many: about 64 blocks of 4,096 to 4 million rows each."""
+    return min(max(-(-total // _WANTED_BLOCKS), _MIN_ROWS), _MAX_ROWS)
 
 
 def width_of(blocks: Sequence[Block]) -> int:

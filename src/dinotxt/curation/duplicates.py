@@ -28,13 +28,14 @@ def drop_duplicates(folder: Path, tables: list[str], num_pairs: int, engine: Eng
     rows_left: int = sum(engine.map(partial(_sort_ids, folder=folder), tables))
     parts = -(-num_pairs // _PAIRS_A_PART) or 1
     search = partial(_repeated, folder=folder, tables=tuple(tables), parts=parts)
-    repeated: dict[str, set[int]] = {}
-    for found in engine.map(search, range(parts)):
-        for name, row in found:
-            repeated.setdefault(name, set()).add(row)
-    for name, rows in repeated.items():
-        _rewrite(folder / f"{name}.parquet", rows)
-        rows_left -= len(rows)
+    repeated: dict[int, list[NDArray[np.int32]]] = {}
+    for owners, rows in engine.map(search, range(parts)):
+        for owner in np.unique(owners):
+            repeated.setdefault(int(owner), []).append(rows[owners == owner])
+    for owner, found in repeated.items():
+        again = np.concatenate(found)
+        _rewrite(folder / f"{tables[owner]}.parquet", again)
+        rows_left -= len(again)
     shutil.rmtree(folder / "ids")
     return rows_left
 
@@ -50,7 +51,8 @@ def _sort_ids(name: str, *, folder: Path) -> int:
 
 def _repeated(
     part: int, *, folder: Path, tables: tuple[str, ...], parts: int
-) -> list[tuple[str, int]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the table and the row of each id of a part that came before."""
     low = part * (1 << 64) // parts
     high = (part + 1) * (1 << 64) // parts - 1
     pieces = []
@@ -63,19 +65,19 @@ def _repeated(
     ordered = np.sort(ids)  # without their places: most pools repeat no id, or few
     several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if not len(several):
-        return []
+        return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
     among = np.flatnonzero(np.isin(ids, several))
     among = among[np.argsort(ids[among], kind="stable")]  # the table that comes first stays first
     again = among[1:][ids[among[1:]] == ids[among[:-1]]]
     owners = np.repeat(np.arange(len(tables)), [piece.shape[1] for piece in pieces])
     rows = np.concatenate([piece[1] for piece in pieces])
-    return [(tables[o], int(r)) for o, r in zip(owners[again], rows[again], strict=True)]
+    return owners[again].astype(np.int32), rows[again].astype(np.int32)
 
 
-def _rewrite(path: Path, rows: set[int]) -> None:
+def _rewrite(path: Path, rows: NDArray[np.int32]) -> None:
     table = read_table(path)
     keep = np.ones(len(table), dtype=bool)
-    keep[list(rows)] = False
+    keep[rows] = False
     kept = table.filter(keep)
     write_table(path, {name: kept[name] for name in kept.column_names})
 

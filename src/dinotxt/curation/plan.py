@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from dinotxt.cluster.blocks import block_rows
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.level import needs_split, num_cells, sample_points
+from dinotxt.curation.sources import table_records
 from dinotxt.curation.stage import read_report
 from dinotxt.errors import ConfigError
 from dinotxt.files import read_json
 
 _HOUR = 3600.0
 _GIB = float(1 << 30)
-_PAIRS_A_TABLE = 10_000
-_MAX_BLOCK_ROWS = 1 << 22
 _CAPTION_BYTES = 110  # of a row of the pool's tables, compressed
 _MATCH_BYTES = 25  # of a row of entry ids, compressed
 _MATCHER_GIB = 0.35
@@ -120,7 +120,7 @@ def plan_curation(
         width: Of a picture's vector.
         rates: What a core does.
     """
-    tables = -(-num_pictures // _PAIRS_A_TABLE)
+    tables = -(-num_pictures // table_records(num_pictures))
     vectors = 2 * width * num_pictures / _GIB
     costs = [
         _text_cost("pairs", num_pairs / rates.read, 0.3, _CAPTION_BYTES, num_pairs, tables),
@@ -186,7 +186,7 @@ def _level_costs(
     costs, points = [], num_pictures
     for number, k in enumerate(settings.levels, 1):
         held = num_cells(k, width) if needs_split(k, width) else k
-        block = min(points, _MAX_BLOCK_ROWS)
+        block = block_rows(points)
         flops = kmeans_flops(settings, points, k, width)
         costs.append(
             Cost(
@@ -194,7 +194,7 @@ def _level_costs(
                 core_hours=flops / (rates.gflops * 1e9) / _HOUR,
                 memory_gib=0.3 + (12 * held * width + 8 * block) / _GIB + 0.5,
                 storage_gib=(4 * width * k + 8 * points) / _GIB,
-                tasks=max(64, -(-points // _MAX_BLOCK_ROWS)),
+                tasks=-(-points // block),
             )
         )
         points = k

@@ -36,7 +36,12 @@ def collect_pairs(config: CurationConfig, engine: Engine) -> StageReport:
     )
     finished = folder.finished()
     _check_list(folder.path / "sources.json", sources, missing)
-    read = partial(read_source, folder=folder.path, max_characters=config.match.max_characters)
+    read = partial(
+        read_source,
+        folder=folder.path,
+        max_characters=config.match.max_characters,
+        num_sources=len(sources) + len(missing),
+    )
     reports: list[SourceReport] = list(engine.map(read, sources))
     if finished is not None:
         return finished

@@ -18,7 +18,8 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json, write_json
 from dinotxt.results.skip import Skip
 
-_RECORDS = 10_000  # of one table
+_FEWEST, _MOST = 1_000, 10_000  # records of one table
+_TABLES = 64
 _MAX_LISTED = 100  # records named of one source
 
 
@@ -88,13 +89,24 @@ def list_sources(data: str | Sequence[str]) -> tuple[list[Source], list[Skip]]:
     return [Source(stem, path) for stem, path in zip(stems, paths, strict=True)], missing
 
 
-def read_source(source: Source, *, folder: Path, max_characters: int) -> SourceReport:
+def table_records(num_records: int) -> int:
+    """Return the records of a table: a pool makes 64 tables or more, of 1,000 to 10,000 each.
+
+    A table is the work of one task, and what a killed run loses of it.
+    """
+    return min(max(-(-num_records // _TABLES), _FEWEST), _MOST)
+
+
+def read_source(
+    source: Source, *, folder: Path, max_characters: int, num_sources: int = 1
+) -> SourceReport:
     """Read one source into tables, or return what was read from it before.
 
     Args:
         source: The source.
         folder: Where its tables go.
         max_characters: The longest caption.
+        num_sources: How many there are; the pool is taken to be as many times as large.
 
     Raises:
         ConfigError: If it changed since it was read whole.
@@ -111,7 +123,7 @@ def read_source(source: Source, *, folder: Path, max_characters: int) -> SourceR
                 f"{stored.fingerprint[:12]} -> {digest[:12] or 'missing'}. "
                 "Use another `output`, or bring the old file back."
             )
-    report = _Reading(source, digest, folder, max_characters).run()
+    report = _Reading(source, digest, folder, max_characters).run(num_sources)
     write_json(marker, asdict(report))
     return report
 
@@ -125,7 +137,7 @@ class _Reading:
         self._reasons: dict[str, int] = {}
         self._found = 0
 
-    def run(self) -> SourceReport:
+    def run(self, num_sources: int) -> SourceReport:
         skips: list[Skip] = []
         whole = True
         try:
@@ -138,7 +150,7 @@ class _Reading:
         whole = len(records) == len(skips)
         for skip in records:
             self._drop(_category(skip.reason))
-        tables = list(self._write(pairs))
+        tables = list(self._write(pairs, table_records(len(pairs) * num_sources)))
         listed = [skip for skip in skips if skip.path == self._source.data]
         listed += records[:_MAX_LISTED]
         return SourceReport(
@@ -157,10 +169,10 @@ class _Reading:
         self._found += 1
         self._reasons[reason] = self._reasons.get(reason, 0) + 1
 
-    def _write(self, pairs: Sequence[Pair]) -> Iterator[str]:
+    def _write(self, pairs: Sequence[Pair], records: int) -> Iterator[str]:
         iterator = iter(pairs)
         number = 0
-        while batch := list(islice(iterator, _RECORDS)):
+        while batch := list(islice(iterator, records)):
             name = self._source.name if number == 0 else f"{self._source.name}-{number:05d}"
             write_table(self._folder / f"{name}.parquet", self._columns(batch))
             yield name

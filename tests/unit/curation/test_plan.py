@@ -28,6 +28,15 @@ def test_text_stages_cost_what_their_rates_say() -> None:
     assert [row["stage"] for row in rows][-1] == "total"
 
 
+def test_a_small_pool_has_as_many_tasks_as_its_tables_and_blocks() -> None:
+    settings = ImageConfig(levels=(200, 40))
+    costs = plan_curation(settings, num_pairs=30_000, num_pictures=6_000, width=16)
+    rows = [cost.to_dict() for cost in costs]
+    assert _row(rows, "embed")["tasks"] == 6
+    assert _row(rows, "cluster level 1")["tasks"] == 2
+    assert _row(rows, "cluster level 2")["tasks"] == 1
+
+
 def test_cost_is_linear_in_the_pool() -> None:
     small, large = (
         plan_curation(PAPER, num_pairs=n, num_pictures=n, width=1024)

@@ -12,6 +12,7 @@ from dinotxt.curation import duplicates
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pool import collect_pairs, table_paths
+from dinotxt.curation.sources import table_records
 from dinotxt.curation.stage import StageReport
 from dinotxt.curation.tables import read_table, write_table
 from dinotxt.data.pair_id import pair_id, pair_ids
@@ -56,7 +57,7 @@ def test_ids_do_not_depend_on_shards(tmp_path: Path, pool: Path) -> None:
 def test_large_sources_are_cut_into_tables(
     tmp_path: Path, pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dinotxt.curation.sources._RECORDS", 5)
+    monkeypatch.setattr("dinotxt.curation.sources._FEWEST", 5)
     report = _collect(tmp_path, str(pool))
     names = [Path(file).name for file in report.files]
     assert names[:4] == ["00000.parquet", "00000-00001.parquet", "00000-00002.parquet",
@@ -98,6 +99,16 @@ def test_an_id_that_comes_again_is_dropped_where_it_comes_later(tmp_path: Path, 
     assert report.n_out == 76
     ids = _column(tmp_path, report, "pair_id")
     assert len(set(ids)) == len(ids) == 76
+
+
+@pytest.mark.parametrize(
+    ("pool_size", "records"),
+    [(50, 1_000), (6_000, 1_000), (200_000, 3_125), (2_300_000_000, 10_000)],
+)
+def test_small_pools_make_small_tables_so_that_workers_share_them(
+    pool_size: int, records: int
+) -> None:
+    assert table_records(pool_size) == records
 
 
 @pytest.mark.parametrize("pairs_a_part", [1, 7, 1000])
