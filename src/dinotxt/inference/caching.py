@@ -20,6 +20,7 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
 from dinotxt.inference.decoding import OnSkip, pixel_batches
 from dinotxt.inference.encoder import Progress
+from dinotxt.inference.geometry import check_size
 from dinotxt.inference.torch_towers import find_device
 from dinotxt.models.backbone import Backbone
 from dinotxt.models.tokens import Tokens
@@ -66,7 +67,7 @@ class FeatureCacher:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        ConfigError: If the backbone is not frozen.
+        ConfigError: If the backbone is not frozen, or pictures are smaller than two patches.
         DataError: If the folder holds a cache of something else, or the disk is too small.
     """
 
@@ -83,6 +84,7 @@ class FeatureCacher:
     ) -> None:
         if not backbone.config.frozen:
             raise ConfigError("Only a frozen backbone's tokens can be cached: set frozen: true.")
+        check_size(transform.config.size, backbone.patch_size)
         self._device = find_device(device)
         self._backbone = backbone.to(self._device).eval()
         self._transform = transform

@@ -134,3 +134,11 @@ def test_a_trained_backbone_and_no_views_are_refused(
         FeatureCacher(Backbone.from_config(config), TRANSFORM, pairs, tmp_path)
     with pytest.raises(ConfigError, match="at least one"):
         Views(RandomView(ViewConfig(), TRANSFORM), 0)
+
+
+def test_pictures_of_one_patch_are_refused(
+    backbone: Backbone, pairs: list[Pair], tmp_path: Path
+) -> None:
+    small = Transform(TransformConfig(size=backbone.patch_size, resize="squash"))
+    with pytest.raises(ConfigError, match="less than two of the model's patches"):
+        FeatureCacher(backbone, small, pairs, tmp_path / "cache")
