@@ -201,6 +201,12 @@ def test_the_figures_of_a_step_are_printed(settings: dict[str, Any], tmp_path: P
     assert "threshold: 6" in result.stdout
 
 
+def test_the_device_may_be_found(settings: dict[str, Any]) -> None:
+    settings["image"]["device"] = "auto"
+    code, result = _run(settings, "cluster")
+    assert (code, result["complete"]) == (0, True)
+
+
 def test_an_unreadable_picture_is_a_reason(settings: dict[str, Any], tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "00003.tar", "w") as tar:
         for name, content in (("z.png", b"no picture"), ("z.txt", b"a dog")):

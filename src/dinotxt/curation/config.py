@@ -89,7 +89,7 @@ class ImageConfig(Config):
         target: Pairs to keep: a share up to 1, or a number above 1.
         near_duplicates: Keep one picture of those in a cluster whose cosine is at least this.
         batch_size: Pictures a forward pass.
-        device: Where to embed and cluster.
+        device: Where to embed and cluster: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
     """
 
     model: str = "lite"

@@ -84,6 +84,7 @@ def build_levels(
             f"{total} distinct pictures cannot make {settings.levels[0]} clusters: "
             f"set image.levels to at most {total}, such as {_suggestion(total)}."
         )
+    device = _device(settings.device)
     for number, k in enumerate(settings.levels, 1):
         path = folder / f"level-{number}"
         if not (path / "centroids.npy").exists():
@@ -95,7 +96,7 @@ def build_levels(
                 lloyd=Lloyd(
                     iterations=settings.iterations,
                     tolerance=settings.tolerance,
-                    device=settings.device,
+                    device=device,
                 ),
                 resamplings=settings.resamplings,
                 points=settings.points,
@@ -133,6 +134,14 @@ def level_parents(folder: Path, num_levels: int) -> list[NDArray[np.int64]]:
         below = blocks_of([folder / f"level-{number - 1}" / "centroids.npy"])
         parents.append(level_labels(folder / f"level-{number}", below).astype(np.int64))
     return parents
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    from dinotxt.inference.torch_towers import find_device  # it brings the models along
+
+    return str(find_device(name))
 
 
 def _suggestion(total: int) -> list[int]:
