@@ -106,7 +106,7 @@ class TorchTowers:
         if self.device.type != "cpu":
             return _to_array(encode(images))
         size = max(1, _PIXELS_AT_ONCE // (images.shape[-2] * images.shape[-1]))
-        return _to_array(torch.cat([encode(part) for part in images.split(size)]))
+        return _to_array(torch.cat([encode(part) for part in torch.split(images, size)]))
 
     def _to_tensor(self, array: NDArray[np.float32] | NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -10,6 +10,7 @@ from dinotxt.inference import torch_towers
 from dinotxt.inference.encoder import Encoder, load
 from dinotxt.inference.torch_towers import TorchTowers, find_device
 from dinotxt.models.config import Embedding
+from dinotxt.models.dinotxt import DinoTxt
 
 
 def _pixels(num: int) -> np.ndarray:
@@ -43,7 +44,9 @@ def test_a_cpu_encodes_a_few_pictures_at_once(
     towers, pixels = _model(encoder), _pixels(5)
     whole = towers.encode_image(pixels), towers.encode_patches(pixels)
     seen: list[int] = []
-    hook = towers.model.backbone.register_forward_pre_hook(lambda _, x: seen.append(len(x[0])))
+    model = towers.model
+    assert isinstance(model, DinoTxt)
+    hook = model.backbone.register_forward_pre_hook(lambda _, x: seen.append(len(x[0])))
     monkeypatch.setattr(torch_towers, "_PIXELS_AT_ONCE", 2 * 32**2)
     np.testing.assert_allclose(towers.encode_image(pixels), whole[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(towers.encode_patches(pixels), whole[1], rtol=1e-5, atol=1e-6)
