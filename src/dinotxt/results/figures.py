@@ -14,6 +14,7 @@ from dinotxt.results.segmentation import Segmentation
 
 _LONGEST = 1024  # of one panel
 _LETTERS_ACROSS = 75
+LEGEND_LETTERS = 90  # smaller than the titles, and still read when fitted to a page
 _GAP, _PAPER, _INK = 12, (255, 255, 255), (28, 30, 34)
 _PERCENTILES = (1, 99)
 
@@ -100,7 +101,7 @@ def cluster_figure(result: Segmentation, image: Any) -> Image.Image:
     picture = result.decode(image)
     clusters = cluster_picture(result.clusters, picture.size)
     panels = [("image", picture), ("clusters", clusters), ("labels", result.colour_map())]
-    return add_legend(side_by_side(panels), result.entries(), num_panels=len(panels))
+    return add_legend(side_by_side(panels), result.entries(), letters=LEGEND_LETTERS)
 
 
 def comparison(results: Sequence[tuple[str, Segmentation]], image: Any) -> Image.Image:
@@ -121,7 +122,7 @@ def comparison(results: Sequence[tuple[str, Segmentation]], image: Any) -> Image
     seen: dict[str, Entry] = {}
     for entry in sorted((entry for _, one in results for entry in one.entries()), key=_by_share):
         seen.setdefault(entry.text, Entry(entry.text, entry.colour, None))
-    return add_legend(side_by_side(panels), list(seen.values()), num_panels=len(panels))
+    return add_legend(side_by_side(panels), list(seen.values()), letters=LEGEND_LETTERS)
 
 
 def _by_share(entry: Entry) -> float:

@@ -60,11 +60,7 @@ def blend(
 
 
 def add_legend(
-    picture: Image.Image,
-    entries: Sequence[Entry],
-    *,
-    num_panels: int = 1,
-    letters: int = _CHARACTERS_ACROSS,
+    picture: Image.Image, entries: Sequence[Entry], *, letters: int = _CHARACTERS_ACROSS
 ) -> Image.Image:
     """Return the picture with a strip under it: swatch, name and share, in columns.
 
@@ -73,11 +69,11 @@ def add_legend(
     Args:
         picture: The picture.
         entries: The lines.
-        num_panels: Pictures beside each other in it: the font grows with the width of one.
-        letters: The width of one in letters: fewer are larger.
+        letters: The picture's width in letters, which grow with it; more for several panels
+            beside each other.
     """
     shown = _shorten(entries)
-    size = max(_SMALLEST_FONT, round(picture.width / num_panels / letters))
+    size = max(_SMALLEST_FONT, round(picture.width / letters))
     font = ImageFont.load_default(size)
     natural = max(font.getlength(entry.text) for entry in shown) + 5.6 * size
     margin, gap, line = round(size * 0.9), round(size * 2.2), round(size * 1.75)

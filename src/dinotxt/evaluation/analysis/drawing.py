@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dinotxt.data.transform import Picture
+from dinotxt.results.figures import LEGEND_LETTERS
 from dinotxt.results.overlay import Entry, add_legend, blend
 from dinotxt.results.palette import UNLABELLED_COLOUR, palette
 
@@ -38,7 +39,7 @@ def draw_panels(
         known = np.where((label_map >= 0) & (label_map < len(labels)), label_map, len(labels))
         panels[caption] = Image.fromarray(blend(np.asarray(plain), known, colours, _OPACITY))
     entries = _entries(list(maps.values()), labels, colours)
-    return add_legend(_row(panels), entries, num_panels=len(panels))
+    return add_legend(_row(panels), entries, letters=LEGEND_LETTERS)
 
 
 def _row(panels: Mapping[str, Image.Image]) -> Image.Image:
