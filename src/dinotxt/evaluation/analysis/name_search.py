@@ -86,6 +86,7 @@ class NameSearch:
             "search": {
                 "method": self.search.method,
                 "data": self.search.data,
+                "pictures": len(self.study.items),
                 "places": len(cells.labels),
                 "words": len(words),
                 "miou": [round(value, 6) for value in history],

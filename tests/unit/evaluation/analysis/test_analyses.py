@@ -98,6 +98,23 @@ def test_a_word_that_helps_becomes_a_synonym(
     assert found.report.protocol["method"] == "synonym"
 
 
+@pytest.mark.parametrize(
+    ("options", "scored", "searched"),
+    [({"every": 2}, 1, 3), ({"every": 2, "limit": 1}, 1, 1), ({}, 2, 3)],
+)
+def test_few_pictures_are_all_searched(
+    make_masks: Callable[..., Path],
+    make_job: MakeJob,
+    tmp_path: Path,
+    options: dict[str, int],
+    scored: int,
+    searched: int,
+) -> None:
+    data, search = _two_sets(make_masks, tmp_path, "red\nblue\n")
+    found = analyze_class_names(make_job(data, **options), search)
+    assert (found.report.n, found.details["search"]["pictures"]) == (scored, searched)
+
+
 def test_names_are_not_scored_where_they_were_searched(
     make_masks: Callable[..., Path], make_job: MakeJob, tmp_path: Path
 ) -> None:
