@@ -1,7 +1,8 @@
 """Draw every figure of the documentation with a model: ``python examples/figures.py``.
 
 They are written to docs/images unless ``--out DIR`` says otherwise. The pictures come with
-scikit-image; nothing is downloaded.
+scikit-image; nothing is downloaded. The curve of accuracy against compute is drawn from
+docs/compute-curve.json, the points of runs whose commands stand in docs/results.md.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 import dinotxt
+from compute_curve import draw
 from demo import copy_pictures, segment
 from dinotxt.curation.balancing import entry_probabilities
 from dinotxt.errors import import_extra
+from dinotxt.files import read_json
 from dinotxt.inference.modes import find_mode
 from dinotxt.results.figures import comparison, pca_picture, side_by_side
 from dinotxt.results.palette import palette
@@ -32,6 +35,7 @@ CAPTIONS = {
 SCENE = "motorcycle_left.png"
 LABELS = ("motorcycle", "wall", "floor", "shelf")
 SOFT = ("motorcycle", "wheel", "floor")
+CURVE = Path(__file__).parents[1] / "docs" / "compute-curve.json"
 NUM_ENTRIES = 2000
 WIDTH = 900
 
@@ -54,6 +58,7 @@ def main() -> None:
         save(features(encoder, pictures), options.out / "features.jpg")
         save(soft_masks(encoder, pictures / SCENE), options.out / "soft.jpg")
     balance(options.out / "balance.png")
+    draw(read_json(CURVE), options.out / "compute.png")
 
 
 def save(picture: Image.Image, path: Path) -> None:

@@ -33,10 +33,17 @@ def test_each_run_gives_a_line_over_what_it_spent(
     runs = [write_log(tmp_path / name, factor) for name, factor in (("a", 10.0), ("b", 50.0))]
     draw(monkeypatch, *runs, "--metric", "top1", "--out", tmp_path / "curve.png")
     printed = capsys.readouterr().out
-    assert f"{runs[0]}: 0.4000 after 40 GFLOPs" in printed
-    assert f"{runs[1]}: 0.4000 after 200 GFLOPs" in printed
+    assert "a: 0.4000 after 40 GFLOPs" in printed
+    assert "b: 0.4000 after 200 GFLOPs" in printed
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.width > 600
+
+
+def test_the_points_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "curve.json"
+    draw(monkeypatch, write_log(tmp_path / "a", 10.0), "--metric", "top1", "--out", out)
+    kept = {"metric": "top1", "runs": {"a": [[20.0, 0.2], [40.0, 0.4]]}}
+    assert json.loads(out.read_text()) == kept
 
 
 def test_a_metric_that_no_evaluation_has_is_named(
