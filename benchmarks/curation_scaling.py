@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from harness import Figure, at_least, limit, main
 
 _ENTRIES, _WIDTH, _CENTROIDS = 500_000, 384, 1000
 _GROWTH = 1.25
+_SMALL_PASSES = 5  # of the smallest pool, whose shortest stage takes 20 ms
 _STAGES = {"match": ["match"], "balance": ["balance"], "draw": ["keep", "draw"]}  # of each rate
 _ENGINE = InProcess()
 
@@ -67,7 +69,8 @@ def _text(root: Path, sizes: tuple[int, ...]) -> dict[str, Figure]:
     """Run the stages of the captions on pools of several sizes."""
     make_metadata(root, _ENTRIES)
     _stages(root, 1000)  # builds the matcher, which a worker does once
-    costs = [{name: cost / size for name, cost in _stages(root, size).items()} for size in sizes]
+    passes = (_SMALL_PASSES, *(1 for _ in sizes[1:]))
+    costs = [_costs(root, size, number) for size, number in zip(sizes, passes, strict=True)]
     figures = {
         f"{name}_growth": limit(costs[-1][name] / costs[0][name], limit=_GROWTH, unit="cost a pair")
         for name in costs[0]
@@ -76,6 +79,12 @@ def _text(root: Path, sizes: tuple[int, ...]) -> dict[str, Figure]:
         cost = sum(costs[-1][name] for name in names)
         figures[f"{rate}_rate"] = at_least(1 / cost, goal=getattr(Rates(), rate), unit="pairs/s")
     return figures
+
+
+def _costs(root: Path, size: int, passes: int) -> dict[str, float]:
+    """Return the cost a pair of each stage, the median of some passes."""
+    measured = [_stages(root, size) for _ in range(passes)]
+    return {name: median(one[name] for one in measured) / size for name in measured[0]}
 
 
 def _stages(root: Path, size: int) -> dict[str, float]:

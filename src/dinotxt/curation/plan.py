@@ -123,7 +123,7 @@ def plan_curation(
     tables = -(-num_pictures // table_records(num_pictures))
     vectors = 2 * width * num_pictures / _GIB
     costs = [
-        _text_cost("pairs", num_pairs / rates.read, 0.3, _CAPTION_BYTES, num_pairs, tables),
+        _text_cost("pairs", num_pairs / rates.read, 0.5, _CAPTION_BYTES, num_pairs, tables),
         _text_cost("match", num_pairs / rates.match, _MATCHER_GIB, _MATCH_BYTES, num_pairs, tables),
         _text_cost("balance", num_pairs / rates.balance, 0.3, 4, num_pairs, tables),
         Cost(
