@@ -104,7 +104,10 @@ def _group_rows(table: Any, group: int, columns: Sequence[str | None]) -> Iterat
 
 def _row(batch: Any, place: int, columns: Sequence[str | None]) -> _Row:
     try:
-        return _Row(*(None if x is None else batch.column(x)[place].as_py() for x in columns))
+        image, captions, key = (
+            None if name is None else batch.column(name)[place].as_py() for name in columns
+        )
+        return _Row(image, captions, key)
     except UnicodeDecodeError as error:
         return _Row(damage=f"its text is not valid UTF-8 ({error.reason})")
 

@@ -116,7 +116,7 @@ def counted_training(model: DinoTxt, run: TrainConfig, *sizes: int) -> tuple[flo
     """Count a step as the trainer computes it, its pairs in micro-batches of these sizes."""
     ids, lengths = texts()
     images = torch.rand(PICTURES, 3, SIZE, SIZE)
-    parts = (torch.split(values, sizes) for values in (images, ids, lengths))
+    parts = (torch.split(values, list(sizes)) for values in (images, ids, lengths))
     batches = [Batch(*values) for values in zip(*parts, strict=True)]
     towers = TrainedTowers(model, captions="drawn", gram=run.loss.gram)
     world = World(torch.device("cpu"))

@@ -20,6 +20,7 @@ from dinotxt.errors import CheckpointError, ConfigError, DataError, DinotxtError
 from dinotxt.inference.caching import FeatureCacher, Views
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.weights import write_safetensors
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.log import MetricsLog
 from dinotxt.training.objective import Objective
@@ -230,13 +231,11 @@ def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(
 def test_a_full_disk_while_the_model_is_saved_leaves_no_half_of_it(
     config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = model_format.write_safetensors
-
     def on_little_space(tensors: Mapping[str, Tensor], path: Path) -> None:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
         try:
-            write(tensors, path)
+            write_safetensors(tensors, path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
