@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -65,18 +66,18 @@ def export(
 
 
 def _show(console: Console, rows: Sequence["Comparison"]) -> None:
-    table = Table(header_style="bold", pad_edge=False)
-    for name in ("file", "precision", "output"):
-        table.add_column(name)
-    for name in ("cosine", "worst", "per second", "torch", "speed-up"):
-        table.add_column(name, justify="right")
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("file", "bits", "output"):
+        table.add_column(name, no_wrap=True)
+    for name in ("cosine", "worst", "a second", "torch", "times"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row.file,
             row.precision,
             row.output,
-            f"{row.cosine:.6f}",
-            f"{row.worst_cosine:.6f}",
+            f"{row.cosine:.5f}",
+            f"{row.worst_cosine:.5f}",
             f"{row.rate:.1f}",
             f"{row.torch_rate:.1f}",
             f"{row.speedup:.2f}",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dinotxt.errors import CheckpointError, import_extra
+from dinotxt.export.convolutions import store_convolutions
 from dinotxt.files import atomic_path
 
 OPSET = 20
@@ -63,9 +64,9 @@ def write_onnx(
 def quantize(source: Path, path: Path) -> None:
     """Write a file with eight-bit weights, one scale a channel, seven bits of range in use.
 
-    Activations are quantised as they come, so no calibration is needed. Convolutions stay as they
-    are: without calibration they lose far more than they gain. So do the few products that lose
-    the most and cost next to nothing, see ``kept_nodes``.
+    Activations are quantised as they come, so no calibration is needed. Convolutions have such
+    weights, too, but compute in fp32: without calibration they would lose far more than they gain.
+    The few products that lose the most and cost next to nothing stay as they are (``kept_nodes``).
 
     Args:
         source: The fp32 file.
@@ -82,6 +83,7 @@ def quantize(source: Path, path: Path) -> None:
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=kept_nodes(source),
         )
+        store_convolutions(temporary)
 
 
 def kept_nodes(source: Path) -> list[str]:

@@ -87,6 +87,8 @@ class OnnxTowers:
             if file not in self._sessions:
                 options = self._runtime.SessionOptions()
                 options.log_severity_level = 3
+                # Weights of eight bits whose products are fp32 are turned back once, not each time.
+                options.add_session_config_entry("session.disable_quant_qdq", "1")
                 self._sessions[file] = self._runtime.InferenceSession(
                     self._folder / file, options, providers=self._providers
                 )
