@@ -12,6 +12,7 @@ from PIL import Image
 import dinotxt
 
 MODES = {"Whole picture (fast)": None, "Windows (finer)": dinotxt.SlidingWindow()}
+OPACITY = 0.5  # of a mask: the picture shows through
 ENCODER = dinotxt.load(os.environ.get("DINOTXT_MODEL", "lite"))
 
 
@@ -25,7 +26,7 @@ def predict(image: Image.Image | None, words: str, mode: str) -> tuple[Any, dict
         classification = dinotxt.ZeroShotClassifier(ENCODER, labels)(image)
     except dinotxt.DinotxtError as error:
         raise gradio.Error(str(error)) from error
-    masks = [(segmentation.mask(label), label) for label in labels]
+    masks = [(OPACITY * segmentation.mask(label), label) for label in labels]
     return (image, masks), dict(classification.top(len(labels)))
 
 
