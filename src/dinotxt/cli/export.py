@@ -78,8 +78,12 @@ def _show(console: Console, rows: Sequence["Comparison"]) -> None:
             row.output,
             f"{row.cosine:.5f}",
             f"{row.worst_cosine:.5f}",
-            f"{row.rate:.1f}",
-            f"{row.torch_rate:.1f}",
+            _rate(row.rate),
+            _rate(row.torch_rate),
             f"{row.speedup:.2f}",
         )
     console.print(table)
+
+
+def _rate(value: float) -> str:
+    return f"{value:.1f}" if value < 1000 else f"{value:.0f}"

@@ -18,7 +18,11 @@ async def healthz(engine: TheEngine) -> Response:
     return answer(HealthAnswer(model=engine.model))
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **refusals()},
+)
 async def metrics(counters: TheMetrics) -> Response:
     """Return what the server counts, for Prometheus."""
     return Response(counters.render(), headers={"Content-Type": CONTENT_TYPE})
