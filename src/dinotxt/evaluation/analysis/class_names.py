@@ -33,7 +33,6 @@ from dinotxt.results.report import Metric
 from dinotxt.text.prompt import synonyms
 
 _NUM_EXAMPLES = 5
-_LEAST_SEARCHED = 32  # pictures: words that fit fewer fit others less
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +67,6 @@ class _Both:
 
 def analyze_class_names(job: Job, search: Search) -> Finding:
     """Search better class names on one data set and measure what they bring on another.
-
-    ``every`` leaves at least 32 pictures to search on, where there are as many.
 
     Returns:
         ``metrics``: ``original_miou``, ``optimised_miou`` and their difference ``gain``, on the
@@ -112,12 +109,7 @@ def _open_search(job: Job, search: Search) -> Study:
             f"Names that were searched on {search.data} must be scored on other pictures: give "
             "--data and --search two different sets."
         )
-    options = job.options
-    if options.limit is not None:
-        return open_study(replace(job, data=search.data))
-    study = open_study(replace(job, data=search.data, options=replace(options, every=1)))
-    every = min(options.every, max(1, len(study.items) // _LEAST_SEARCHED))
-    return replace(study, items=study.items[::every])
+    return open_study(replace(job, data=search.data))
 
 
 def _rows(

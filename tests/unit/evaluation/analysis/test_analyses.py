@@ -100,9 +100,9 @@ def test_a_word_that_helps_becomes_a_synonym(
 
 @pytest.mark.parametrize(
     ("options", "scored", "searched"),
-    [({"every": 2}, 1, 3), ({"every": 2, "limit": 1}, 1, 1), ({}, 2, 3)],
+    [({"every": 2}, 1, 2), ({"limit": 1}, 1, 1), ({}, 2, 3)],
 )
-def test_few_pictures_are_all_searched(
+def test_both_sets_are_thinned_alike(
     make_masks: Callable[..., Path],
     make_job: MakeJob,
     tmp_path: Path,
