@@ -125,9 +125,12 @@ def test_the_report_names_every_step_and_shows_pictures(settings: dict[str, Any]
     assert "| balance | 120 |" in markdown
     assert "Metadata: 100 numbers, 86,554 wordnet." in markdown
     assert "Clusters by level: 8, 3;" in markdown
+    assert "Both balances keep" in markdown
     page = (folder / "index.html").read_text()
     assert "data:image/jpeg;base64," in page
     assert "<svg" in page
+    _run(settings, "run", "draw.mode=text")
+    assert "Both balances" not in (folder / "report.md").read_text()
 
 
 def test_a_second_run_does_nothing_again(settings: dict[str, Any]) -> None:

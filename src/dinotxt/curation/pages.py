@@ -82,16 +82,22 @@ def _warning(content: Mapping[str, Any]) -> list[str]:
 
 
 def _summary(content: Mapping[str, Any]) -> list[str]:
-    draw, rates, joint = content["draw"], content["keep_rates"], content["joint"]
+    draw, rates = content["draw"], content["keep_rates"]
     return [
         *_choices(content["stages"]),
         f"Epoch {draw['epoch']} (seed {content['seed']}, mode {content['mode']}) keeps "
         f"{draw['kept']:,} of {draw['n_in']:,} pairs ({rates['kept']:.1%}): text keeps "
         f"{draw['kept_text']:,} ({rates['text']:.1%}), image {draw['kept_image']:,} "
         f"({rates['image']:.1%}).",
+        *(_together(content["joint"]) if content["mode"] == "both" else ()),
+    ]
+
+
+def _together(joint: Mapping[str, float]) -> list[str]:
+    return [
         f"Both balances keep {joint['expected_both']:,.0f} pairs on average; independent ones "
         f"would keep {joint['if_independent']:,.0f} (ratio {joint['ratio']:.3f}, correlation of "
-        f"the two probabilities {joint['correlation']:+.3f}).",
+        f"the two probabilities {joint['correlation']:+.3f})."
     ]
 
 
