@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import BackboneConfig
 from dinotxt.models.folding import fold_batch_norms
+from dinotxt.models.fused_block import fuse_blocks
 from dinotxt.models.levels import Levels, stages
 from dinotxt.models.sources import build_module
 from dinotxt.models.tokens import Tokens
@@ -129,6 +130,7 @@ class Backbone(nn.Module):
         if self._has_batch_norms:
             self._hash = hash_tensors(self.module.state_dict())
             fold_batch_norms(self.module, self.config.in_channels)
+        fuse_blocks(self.module)
         self.register_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
 
