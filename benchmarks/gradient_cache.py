@@ -1,8 +1,6 @@
 """One step of 65,536 pairs on a pooled cache by gradient caching: memory beyond its inputs."""
 
 import multiprocessing
-import resource
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,7 +13,7 @@ from dinotxt.training.distributed import World
 from dinotxt.training.objective import Objective
 from dinotxt.training.step import TrainingStep
 from dinotxt.training.towers import TrainedTowers
-from harness import Figure, limit, main, peak_memory
+from harness import Figure, added_memory, limit, main
 
 _PAIRS, _MICRO = 65_536, 1_024
 _WIDTH = 256
@@ -49,9 +47,7 @@ def _growth(pairs: int, micro: int) -> int:
     _, step = _build(torch.float32)
     step(0, _batches(64, 64, torch.float32))
     batches = _batches(pairs, micro, torch.float32)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    step(1, batches)
-    return peak_memory() - pages * resource.getpagesize()
+    return added_memory(lambda: step(1, batches))
 
 
 def _difference(pairs: int) -> float:

@@ -96,6 +96,13 @@ def peak_memory() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+def added_memory(call: Callable[[], object]) -> int:
+    """Return by how many bytes the peak of a fresh process exceeds what it held before a call."""
+    held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    call()
+    return peak_memory() - held
+
+
 def matmul_flops(size: int = 1536, runs: int = 5) -> float:
     """Return the machine's own fp32 matrix multiplication rate, in FLOP/s."""
     import torch

@@ -5,10 +5,8 @@ crops; memory is that of features of width 1024 on the grid, from a tower that t
 """
 
 import multiprocessing
-import resource
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.segmenter import HighRes, Segmenter
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
 from encode import dinov2, vit_flops
-from harness import Figure, at_least, limit, main, matmul_flops, peak_memory, seconds
+from harness import Figure, added_memory, at_least, limit, main, matmul_flops, seconds
 
 _SIDE, _BATCH = 896, 16
 _LABELS = [f"label {number}" for number in range(21)]
@@ -112,9 +110,7 @@ def _growth(crops: int) -> int:
     encoder = Encoder(PlainTowers(), Tokenizer.clip(), Transform(TransformConfig()), "plain")
     _segmenter(encoder, 4)(_picture().resize((64, 64)))
     segment = _segmenter(encoder, crops)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    segment(_picture())
-    return peak_memory() - pages * resource.getpagesize()
+    return added_memory(lambda: segment(_picture()))
 
 
 def _segmenter(encoder: Encoder, crops: int) -> Segmenter:

@@ -1,10 +1,8 @@
 """The CLIP loss in tiles against open_clip's: memory at the paper's batch, time at 8,192."""
 
 import multiprocessing
-import resource
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +10,7 @@ from open_clip.loss import ClipLoss
 from torch import Tensor
 
 from dinotxt.losses import clip_loss
-from harness import Figure, limit, main, paired_rates, peak_memory
+from harness import Figure, added_memory, limit, main, paired_rates
 
 _PAIRS, _WIDTH = 65_536, 768
 _GIB = 2**30
@@ -68,9 +66,7 @@ def _growth(name: str, pairs: int) -> int:
     loss = _loss(name)
     _step(loss, _inputs(64))
     inputs = _inputs(pairs)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    _step(loss, inputs)
-    return peak_memory() - pages * resource.getpagesize()
+    return added_memory(lambda: _step(loss, inputs))
 
 
 if __name__ == "__main__":
