@@ -9,6 +9,7 @@ import typer
 from dinotxt.cli import options
 from dinotxt.cli.analyze_output import draw_examples, show, with_files
 from dinotxt.cli.evaluate import BatchSize, Classes, Data, Every, Limit
+from dinotxt.cli.model import load_encoder
 from dinotxt.cli.session import output_file, session
 from dinotxt.errors import ConfigError, DataError
 
@@ -227,10 +228,9 @@ def _run(
     with session(f"analyze {kind}", json_path, quiet) as current:
         from dinotxt.evaluation.job import Job
         from dinotxt.evaluation.options import parse_options
-        from dinotxt.inference.encoder import load
 
         parsed = parse_options(dict(settings))
-        encoder = load(model, device=device)
+        encoder = load_encoder(model, device=device)
         with current.progress(kind) as report_progress:
             job = Job(
                 task="segmentation",

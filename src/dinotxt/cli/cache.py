@@ -64,9 +64,11 @@ def cache(
         from dinotxt.checkpoints.sources import build_backbone
         from dinotxt.data.pairs import read_pairs
         from dinotxt.data.transform import Transform
+        from dinotxt.inference.allocator import keep_freed_memory
         from dinotxt.inference.caching import FeatureCacher
         from dinotxt.training.setup import transform_config
 
+        keep_freed_memory()
         pairs = read_pairs(settings.train, on_skip=current.skip)
         built = build_backbone(model.backbone)
         transform = Transform(transform_config(settings, built))

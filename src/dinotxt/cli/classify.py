@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dinotxt.cli import options
 from dinotxt.cli.labels import read_labels
+from dinotxt.cli.model import load_encoder
 from dinotxt.cli.session import output_file, session
 
 if TYPE_CHECKING:
@@ -44,13 +45,12 @@ def classify(
     with session("classify", json_path, quiet) as current:
         from dinotxt.cli.pictures import expand_pictures
         from dinotxt.inference.classifier import ZeroShotClassifier
-        from dinotxt.inference.encoder import load
 
         names = read_labels(labels, labels_file)
         paths = expand_pictures(images, current.skip)
         results: list[Classification] = []
         if paths:
-            encoder = load(model, device=device, size=size)
+            encoder = load_encoder(model, device=device, size=size)
             patterns = templates
             with current.progress("labels") as report:
                 encoder.encode_labels(names, patterns, progress=report)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dinotxt.cli import options
+from dinotxt.cli.model import load_encoder
 from dinotxt.cli.session import session
 
 app = typer.Typer(
@@ -143,9 +144,8 @@ def _run(
 ) -> None:
     with session(task, json_path, quiet) as current:
         from dinotxt.evaluation import evaluate
-        from dinotxt.inference.encoder import load
 
-        encoder = load(model, device=device)
+        encoder = load_encoder(model, device=device)
         with current.progress(task) as report_progress:
             report = evaluate(
                 encoder,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dinotxt.cli import options
+from dinotxt.cli.model import load_encoder
 from dinotxt.cli.session import session
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ def index(
 ) -> None:
     """Index the pictures of a folder; the same command updates the index or goes on with it."""
     with session("index", json_path, quiet) as current:
-        from dinotxt.inference.encoder import load
         from dinotxt.search.collection import Collection as DatabaseCollection
         from dinotxt.search.database import push
         from dinotxt.search.index import ImageIndex
@@ -68,7 +68,7 @@ def index(
         target = DatabaseCollection.connect(database, collection) if database else None
         own_name, own_size = recorded_model(Path(out)) or ("lite", None)
         name = model or own_name
-        encoder = load(name, device=device, size=size or own_size)
+        encoder = load_encoder(name, device=device, size=size or own_size)
         if Path(name).is_dir():
             encoder.name = str(Path(name).resolve())  # so that a search finds the model by itself
         with current.progress("index") as report:

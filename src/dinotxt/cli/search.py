@@ -10,6 +10,7 @@ import typer
 
 from dinotxt.cli import options
 from dinotxt.cli.index import Collection, IndexModel, IndexSize
+from dinotxt.cli.model import load_encoder
 from dinotxt.cli.session import output_file, session
 
 if TYPE_CHECKING:
@@ -61,13 +62,12 @@ def search(
     if (words is None) == (image is None):
         raise typer.BadParameter('give either "WORDS" or --image FILE.')
     with session("search", json_path, quiet) as current:
-        from dinotxt.inference.encoder import load
         from dinotxt.search.scan import printable
         from dinotxt.search.where import Filter
 
         where = Filter.parse(folder or (), since, until)
         own_name, own_size = recorded(index, collection)
-        encoder = load(model or own_name, device=device, size=size or own_size)
+        encoder = load_encoder(model or own_name, device=device, size=size or own_size)
         searched = open_index(index, collection, encoder)
         hits = searched.search(words, image=image, k=k, where=where)
         for hit in hits:

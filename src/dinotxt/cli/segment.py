@@ -11,6 +11,7 @@ from rich.table import Table
 from dinotxt.cli import options
 from dinotxt.cli.classify import Images
 from dinotxt.cli.labels import read_labels
+from dinotxt.cli.model import load_encoder
 from dinotxt.cli.segment_output import Output
 from dinotxt.cli.session import Session, session
 from dinotxt.errors import ConfigError
@@ -90,7 +91,6 @@ def segment(
     """Label every pixel of each picture; write label maps and overlays with a legend."""
     with session("segment", json_path, quiet) as current:
         from dinotxt.cli.pictures import expand_pictures, output_names
-        from dinotxt.inference.encoder import load
         from dinotxt.inference.segmenter import Segmenter
 
         wanted = read_labels(labels, labels_file)
@@ -99,7 +99,7 @@ def segment(
         budget: dict[str, Any] = {}
 
         def build(name: str) -> "Segmenter":
-            encoder = load(name, device=device)
+            encoder = load_encoder(name, device=device)
             if embedding is not None:
                 encoder = encoder.with_embedding(embedding, value_text=value_text)
             return Segmenter(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dinotxt.cli.index import Collection
+from dinotxt.cli.model import load_encoder
 from dinotxt.cli.options import Device, Json, Model, NumWorkers, Quiet, Size
 from dinotxt.cli.search import open_index
 from dinotxt.cli.session import session
@@ -50,8 +51,6 @@ def serve(
         for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
             import_extra(module, extra="serve")
 
-        from dinotxt.inference.allocator import keep_freed_memory
-        from dinotxt.inference.encoder import load
         from dinotxt.serving.app import create_app
         from dinotxt.serving.config import ServeConfig
         from dinotxt.serving.server import run
@@ -67,8 +66,7 @@ def serve(
                 "limits": {"timeout": timeout, "max_bytes": max_megabytes << 20},
             }
         )
-        keep_freed_memory()
-        encoder = load(model, device=device, size=size)
+        encoder = load_encoder(model, device=device, size=size)
         searched = open_index(index, collection, encoder) if index else None
 
         def on_ready(url: str) -> None:

@@ -1,0 +1,19 @@
+"""The model of a verb."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dinotxt.inference.encoder import Encoder
+
+
+def load_encoder(name: str, *, device: str, size: int | None = None) -> "Encoder":
+    """Load a model into a process that is the verb's own: it keeps what memory it frees.
+
+    Raises:
+        DinotxtError: See ``dinotxt.load``.
+    """
+    from dinotxt.inference.allocator import keep_freed_memory
+    from dinotxt.inference.encoder import load
+
+    keep_freed_memory()
+    return load(name, device=device, size=size)
