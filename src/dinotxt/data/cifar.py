@@ -128,8 +128,9 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _unpickle(path: Path) -> dict[bytes, Any]:
+    stored = _bytes(path)
     try:
-        content = _ArraysOnly(io.BytesIO(_bytes(path)), encoding="bytes").load()
+        content = _ArraysOnly(io.BytesIO(stored), encoding="bytes").load()
     except Exception as error:  # a damaged pickle raises anything
         raise DataError(f"{path} is not a file of CIFAR ({error}).") from error
     if not isinstance(content, dict):
@@ -141,4 +142,6 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).") from None
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}): unpack the data set there."
+        ) from None

@@ -34,7 +34,8 @@ def read_imagenet(folder: Path, report: Callable[[Skip], None]) -> LabelledSet:
     if not solution.is_file() or not pictures.is_dir():
         raise DataError(
             f"{folder} is not ImageNet: it has no class folders such as val/{imagenet_ids()[0]}/, "
-            f"nor {_SOLUTION} with ILSVRC/Data/CLS-LOC/val/."
+            f"nor {_SOLUTION} with ILSVRC/Data/CLS-LOC/val/. Pictures of ILSVRC2012_img_val.tar "
+            "tell no class: sort them into such folders, or take the challenge's files."
         )
     items = _by_solution(solution, pictures, report)
     return LabelledSet(tuple(items), imagenet_ids(), name="imagenet")

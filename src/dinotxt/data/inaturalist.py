@@ -25,11 +25,14 @@ def read_inaturalist(
         split: ``val``, ``train`` or ``train_mini``.
 
     Raises:
-        DataError: If the file is missing or of another form.
+        DataError: If the file is missing or of another form, or all pictures are missing.
     """
     path = folder / f"{split}.json"
     if not path.is_file():
-        raise DataError(f"{folder} is not iNaturalist 2021: it has no {path.name}.")
+        raise DataError(
+            f"{folder} is not iNaturalist 2021: it has no {path.name}. "
+            f"Unpack {path.name}.tar.gz there."
+        )
     images, annotations, categories = _lists(path)
     try:
         files = {image["id"]: str(image["file_name"]) for image in images}
@@ -37,6 +40,10 @@ def read_inaturalist(
         labels = {one["id"]: number for number, one in enumerate(categories)}
     except (KeyError, TypeError) as error:
         raise DataError(f"{path} lacks {error} in an entry: unpack {path.name} anew.") from None
+    if not any((folder / file).is_file() for file in files.values()):
+        raise DataError(
+            f"{folder} has {path.name} but none of its pictures: unpack {split}.tar.gz there."
+        )
     items = []
     for position, entry in enumerate(annotations):
         file, label = _find(entry, files, labels)

@@ -16,11 +16,13 @@ class LabelValues:
 
     Attributes:
         classes: The value of each class, in the order of the classes.
-        ignored: Values of pixels that do not count; 255 is always one.
+        ignored: Values of pixels that do not count; 255 is one unless it stands for the background.
+        background: Further values of the first class, where that is the background.
     """
 
     classes: tuple[int, ...]
     ignored: tuple[int, ...] = (IGNORED,)
+    background: tuple[int, ...] = ()
 
     def decode(self, stored: NDArray[np.int64], name: str) -> NDArray[np.int64]:
         """Return class numbers and 255 for ignored pixels, int64, in the shape of ``stored``.
@@ -32,10 +34,11 @@ class LabelValues:
         Raises:
             DataError: If a value is neither a class nor ignored.
         """
-        highest = max(*self.classes, *self.ignored, IGNORED)
+        highest = max(*self.classes, *self.ignored, *self.background, IGNORED)
         table = np.full(highest + 2, -1, dtype=np.int64)
         table[list(self.classes)] = np.arange(len(self.classes))
         table[[IGNORED, *self.ignored]] = IGNORED
+        table[list(self.background)] = 0
         inside = (stored >= 0) & (stored <= highest)
         decoded = table[np.where(inside, stored, highest + 1)]
         wrong = decoded < 0

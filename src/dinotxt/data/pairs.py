@@ -66,8 +66,19 @@ def find_tars(data: str, report: Callable[[Skip], None]) -> list[Path]:
         tars = sorted(path.glob("*.tar")) or sorted((path / "shards").glob("*.tar"))
         if (path / "nshards.txt").is_file():
             tars.sort(key=lambda tar: (len(tar.stem), tar.stem))
+            _report_missing(tars, path / "nshards.txt", report)
         return tars
     return expand(data, report) if data.endswith(".tar") else []
+
+
+def _report_missing(tars: list[Path], listing: Path, report: Callable[[Skip], None]) -> None:
+    """Tell if there are fewer tars than ``nshards.txt`` says."""
+    try:
+        said = int(listing.read_text("ascii"))
+    except (OSError, ValueError):
+        return
+    if len(tars) < said:
+        report(Skip(str(listing), f"it counts {said} tars, there are {len(tars)}"))
 
 
 def _read(data: str, report: Callable[[Skip], None]) -> Iterator[Captioned]:

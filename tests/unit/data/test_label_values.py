@@ -15,6 +15,11 @@ def test_255_is_ignored_even_where_there_are_more_classes() -> None:
     assert values.decode(np.array([254, 255, 299]), "m").tolist() == [254, 255, 299]
 
 
+def test_further_values_are_the_background_even_255() -> None:
+    values = LabelValues((9, 4), background=(10, 255))
+    assert values.decode(np.array([9, 10, 255, 4]), "m").tolist() == [0, 0, 0, 1]
+
+
 @pytest.mark.parametrize("value", [-1, 9, 70000])
 def test_a_value_that_means_nothing_is_named(value: int) -> None:
     with pytest.raises(DataError, match=rf"m has the value {value}: it is none of the 2 values"):

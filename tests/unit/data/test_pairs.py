@@ -76,7 +76,7 @@ def test_a_datacomp_download_is_read_as_it_is(
 def test_clip_benchmark_folder_reads_its_test_shards_by_number(
     tmp_path: Path, make_image: MakeImage, make_tar: MakeTar
 ) -> None:
-    _write(tmp_path / "test" / "nshards.txt", "12")
+    _write(tmp_path / "test" / "nshards.txt", "3")
     for shard in (10, 2, 0):
         make_tar(
             tmp_path / "test" / f"{shard}.tar", {"a.jpg": make_image(), "a.txt": f"shard {shard}"}
@@ -84,6 +84,10 @@ def test_clip_benchmark_folder_reads_its_test_shards_by_number(
     make_tar(tmp_path / "train" / "0.tar", {"a.jpg": make_image(), "a.txt": "train"})
     found = [pair.captions[0] for pair in read_pairs(tmp_path)]
     assert found == ["shard 0", "shard 2", "shard 10"]
+    _write(tmp_path / "test" / "nshards.txt", "12")
+    skips: list[Skip] = []
+    assert len(read_pairs(tmp_path, on_skip=skips.append)) == 3
+    assert [skip.reason for skip in skips] == ["it counts 12 tars, there are 3"]
 
 
 def test_globs_braces_and_lists_mean_shards_and_keys_stay_unique(

@@ -56,7 +56,7 @@ _SOURCES = {
         ("val", "train_mini", "train"),
     ),
     "objectnet": _Source(
-        lambda folder, _split, border, _report: read_objectnet(folder, border),
+        lambda folder, _split, border, report: read_objectnet(folder, report, border),
         ("test",),
         ("mappings/folder_to_objectnet_label.json", "objectnet-1.0"),
     ),

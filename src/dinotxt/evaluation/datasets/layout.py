@@ -9,7 +9,7 @@ from dinotxt.config.base import Config
 from dinotxt.config.loader import load_config
 from dinotxt.data.label_values import IGNORED, LabelValues
 from dinotxt.errors import DataError
-from dinotxt.text.class_names import class_names
+from dinotxt.text.class_names import class_names, name_variants
 
 _FOLDER = Path(__file__).parent
 
@@ -36,20 +36,20 @@ class Encoding(Config):
         first: The value of the first class, if the values are consecutive.
         values: The value of each class, if they are not.
         ignored: Values of pixels that do not count, besides 255.
-        background: The value of the background, if it is a class of its own.
+        background: The values of the background, if it is a class of its own.
     """
 
     suffix: str
     first: int = 0
     values: tuple[int, ...] | None = None
     ignored: tuple[int, ...] = ()
-    background: int | None = None
+    background: tuple[int, ...] = ()
 
     def label_values(self, num_named: int) -> LabelValues:
         """Return the meaning of the values for so many classes with a name."""
         named = self.values or tuple(range(self.first, self.first + num_named))
-        before = () if self.background is None else (self.background,)
-        return LabelValues((*before, *named), (*self.ignored, IGNORED))
+        first, further = self.background[:1], self.background[1:]
+        return LabelValues((*first, *named), (*self.ignored, IGNORED), further)
 
 
 class Layout(Config):
@@ -63,6 +63,7 @@ class Layout(Config):
         image_suffix: What follows the stem of a picture.
         encodings: In order of preference.
         classes: A list of ``dinotxt.text.class_names``.
+        num_classes: How many of them the set has, the first ones; None: all.
     """
 
     title: str
@@ -72,16 +73,24 @@ class Layout(Config):
     image_suffix: str
     encodings: tuple[Encoding, ...] = Field(min_length=1)
     classes: str
+    num_classes: int | None = None
 
     @property
     def background(self) -> bool:
         """Whether the first class is what no name fits."""
-        return self.encodings[0].background is not None
+        return bool(self.encodings[0].background)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes, the first synonym of each."""
-        named = class_names(self.classes)
-        return ("background", *named) if self.background else named
+        return self._complete(class_names(self.classes))
+
+    def variants(self) -> dict[str, tuple[str, ...]]:
+        """Return the other ways to name them, by the name of the list."""
+        return {name: self._complete(named) for name, named in name_variants(self.classes).items()}
+
+    def _complete(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        background = ("background",) if self.background else ()
+        return (*background, *named[: self.num_classes])
 
     def locate(self, folder: Path, split: str) -> tuple[Path, Path, Path | None]:
         """Return the folders of pictures and label maps of a split, and its list.

@@ -10,7 +10,6 @@ from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
 from dinotxt.evaluation.datasets.layout import Encoding, Layout, layouts
 from dinotxt.results.skip import Skip
-from dinotxt.text.class_names import name_variants
 
 _GENERAL = ("images", "labels", "classes.txt")
 
@@ -37,15 +36,12 @@ def open_masks(data: str | Path, *, on_skip: Callable[[Skip], None] | None = Non
     split = choose_split(address.name, address.split, layout.splits)
     report = or_raise(on_skip)
     items, encoding = _pairs(layout, address.folder, split, report)
-    background = () if not layout.background else ("background",)
-    variants = {
-        name: (*background, *names) for name, names in name_variants(layout.classes).items()
-    }
+    names = layout.names()
     return MaskSet(
         items,
-        layout.names(),
-        values=encoding.label_values(len(layout.names()) - len(background)),
-        variants=variants,
+        names,
+        values=encoding.label_values(len(names) - layout.background),
+        variants=layout.variants(),
         background=layout.background,
         name=address.name,
     )

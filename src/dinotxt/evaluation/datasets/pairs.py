@@ -38,12 +38,14 @@ class _Source:
     """A published set.
 
     Attributes:
+        archives: What to unpack.
         files: Caption files that ``read_pairs`` reads, any of which will do; ``{}`` is the split.
         splits: The first is the usual one.
         tokens: A file of captions and the list of each split, in the older form.
         captions: How many captions of a picture count (CLIP_benchmark and the papers: five).
     """
 
+    archives: str
     files: tuple[str, ...]
     splits: tuple[str, ...]
     tokens: tuple[str, dict[str, str]] | None = None
@@ -52,14 +54,22 @@ class _Source:
 
 _SOURCES = {
     "coco-karpathy": _Source(
+        "val2014.zip and Karpathy's caption_datasets.zip",
         ("dataset_coco.json#{}", "annotations/dataset_coco.json#{}", "coco_{}_karpathy.json"),
         _KARPATHY,
     ),
     "coco-val2017": _Source(
-        ("annotations/captions_val2017.json", "captions_val2017.json"), ("val",)
+        "val2017.zip and annotations_trainval2017.zip",
+        ("annotations/captions_val2017.json", "captions_val2017.json"),
+        ("val",),
     ),
-    "flickr30k": _Source(("dataset_flickr30k.json#{}",), _KARPATHY),
+    "flickr30k": _Source(
+        "flickr30k-images.tar.gz and Karpathy's caption_datasets.zip",
+        ("dataset_flickr30k.json#{}",),
+        _KARPATHY,
+    ),
     "flickr8k": _Source(
+        "Flickr8k_Dataset.zip and Flickr8k_text.zip",
         ("dataset_flickr8k.json#{}",),
         _KARPATHY,
         tokens=(
@@ -105,7 +115,10 @@ def _read(
         return list(_from_tokens(address.folder, source.tokens, split, on_skip))
     wanted = [pattern.format(split).partition("#")[0] for pattern in source.files]
     wanted += [] if source.tokens is None else [source.tokens[0]]
-    raise DataError(f"{address.folder} is not {address.name}: it has no {' or '.join(wanted)}.")
+    raise DataError(
+        f"{address.folder} is not {address.name}: it has no {' or '.join(wanted)}. Unpack "
+        f"{source.archives} there."
+    )
 
 
 def _from_tokens(

@@ -64,6 +64,19 @@ def cocostuff(root: Path) -> None:
     label_map(root / "stuffthingmaps_trainval2017" / "val2017" / "000000000139.png", 255, 0, 181)
 
 
+def cocoobject(root: Path) -> None:
+    picture(root / "val2017" / "000000000139.jpg")
+    folder = root / "stuffthingmaps" / "val2017"
+    label_map(folder / "000000000139.png", 255, 0, 89, 91, 181)
+
+
+def cocoobject_converted(root: Path) -> None:
+    cocoobject(root)
+    picture(root / "images" / "val2017" / "000000000139.jpg")
+    folder = root / "annotations" / "val2017"
+    label_map(folder / "000000000139_instanceTrainIds.png", 0, 1, 80, 0, 0)
+
+
 def cocostuff_train_ids(root: Path) -> None:
     picture(root / "images" / "val2017" / "000000000139.jpg")
     folder = root / "annotations" / "val2017"

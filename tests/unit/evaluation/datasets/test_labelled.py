@@ -94,6 +94,22 @@ def test_objectnet_without_its_mappings_names_them(objectnet: Path) -> None:
         open_labelled(f"objectnet:{objectnet}")
 
 
+def test_objectnet_names_what_is_missing_and_no_more(objectnet: Path) -> None:
+    base = objectnet / "objectnet-1.0"
+    (base / "images" / "chair" / "1.png").unlink()
+    skips: list[Skip] = []
+    assert len(open_labelled(objectnet, on_skip=skips.append).items) == 1
+    assert [(Path(skip.path).name, skip.reason) for skip in skips] == [
+        ("chair", "the class has no picture")
+    ]
+    (base / "mappings" / "objectnet_to_imagenet_1k.json").unlink()
+    with pytest.raises(DataError, match=r"no mappings/objectnet_to_imagenet_1k\.json\. Unpack"):
+        open_labelled(objectnet)
+    (base / "images").rename(objectnet / "elsewhere")
+    with pytest.raises(DataError, match="it has no images/, no mappings/objectnet_to_imagenet"):
+        open_labelled(f"objectnet:{objectnet}")
+
+
 def test_inaturalist_has_the_names_of_its_own_file(tmp_path: Path) -> None:
     content = {
         "images": [{"id": 7, "file_name": "val/00000_Pica/a.jpg"}],
@@ -104,6 +120,9 @@ def test_inaturalist_has_the_names_of_its_own_file(tmp_path: Path) -> None:
         ],
     }
     (tmp_path / "val.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"none of its pictures: unpack val\.tar\.gz"):
+        open_labelled(f"inaturalist2021:{tmp_path}")
+    picture(tmp_path / "val" / "00000_Pica" / "a.jpg")
     skips: list[Skip] = []
     found = open_labelled(f"inaturalist2021:{tmp_path}", on_skip=skips.append)
     assert [(item.key, item.label) for item in found.items] == [("val/00000_Pica/a.jpg", 1)]

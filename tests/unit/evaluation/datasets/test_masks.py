@@ -9,6 +9,8 @@ from tests.unit.evaluation.datasets.conftest import (
     camvid,
     cityscapes,
     cityscapes_train_ids,
+    cocoobject,
+    cocoobject_converted,
     cocostuff,
     cocostuff_train_ids,
     context,
@@ -32,6 +34,8 @@ LAYOUTS = [
     ("context60", context, 1, 60, "background", "wood", [0, 1, 59]),
     ("cocostuff", cocostuff, 1, 171, "person", "wood", [255, 0, 170]),
     ("cocostuff", cocostuff_train_ids, 1, 171, "person", "wood", [255, 0, 170]),
+    ("cocoobject", cocoobject, 1, 81, "background", "toothbrush", [0, 1, 80, 0, 0]),
+    ("cocoobject", cocoobject_converted, 1, 81, "background", "toothbrush", [0, 1, 80, 0, 0]),
     ("camvid", camvid, 1, 11, "sky", "bicyclist", [255, 0, 10]),
 ]
 
