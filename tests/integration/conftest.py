@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
-
-from dinotxt.cli.main import app
+from tests.integration.verbs import call
 
 WORDS = ["dog", "cat", "red car", "boat", "tree", "bird"]
 TINY = {
@@ -61,9 +59,7 @@ def run() -> Callable[..., tuple[int, dict[str, Any], str]]:
     """A verb with ``--json -``; returns the exit code, the JSON and standard error."""
 
     def run_verb(*arguments: object) -> tuple[int, dict[str, Any], str]:
-        result = CliRunner().invoke(app, [*map(str, arguments), "--json", "-"])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
+        result = call(*arguments, "--json", "-")
         return result.exit_code, json.loads(result.stdout or "{}"), result.stderr
 
     return run_verb

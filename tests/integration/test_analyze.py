@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
-
-from dinotxt.cli.main import app
+from tests.integration.verbs import call
+from typer.testing import Result
 
 _LEMMAS = {"thing": 1, "road": 2, "street": 3}
 
@@ -51,7 +50,7 @@ def common(tiny_model: Path) -> list[object]:
 
 
 def _run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["analyze", *(str(argument) for argument in arguments)])
+    return call("analyze", *arguments)
 
 
 def _json(result: Result, log: Path) -> dict[str, Any]:
@@ -89,7 +88,7 @@ def test_class_names_writes_a_file_that_eval_takes(
     assert len(names) == 2
     assert names[1] == "alley"
     evaluated = ["eval", "segmentation", "--data", data["val"], "--classes", out, "--json", log]
-    result = CliRunner().invoke(app, [str(one) for one in (*evaluated, *common, "--mode", "whole")])
+    result = call(*evaluated, *common, "--mode", "whole")
     measured = _json(result, log)["metrics"]["miou"]
     assert measured == pytest.approx(metrics["optimised_miou"])
 

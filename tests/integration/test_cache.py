@@ -1,24 +1,11 @@
 """The verb cache on a tiny random backbone and generated pictures."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from tests.integration.verbs import answer, call
 
-from dinotxt.cli.main import app
 from dinotxt.data.feature_store import FeatureStore
-
-
-def _run(arguments: Sequence[object]) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def _json(result: Result) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(result.stdout)
-    return content
 
 
 @pytest.fixture
@@ -52,7 +39,7 @@ def test_cache_announces_its_size_and_keeps_what_the_recipe_needs(
     recipe: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "cache"
-    result = _run(["cache", "--config", recipe, "--out", out, "--views", "2", "--device", "cpu"])
+    result = call("cache", "--config", recipe, "--out", out, "--views", "2", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert "4 pictures x 2 views x 17 tokens x 32 in fp16: 8.5 KiB" in result.stdout
     store = FeatureStore.open(out)
@@ -66,9 +53,9 @@ def test_cache_writes_json_and_does_nothing_the_second_time(
     table.write_text(table.read_text() + f"{tmp_path / 'lost.png'},a lost picture\n")
     out = tmp_path / "cache"
     arguments = ["cache", "--config", recipe, "--out", out, "--tokens", "pooled", "--json", "-"]
-    first, second = _run(arguments), _run(arguments)
+    first, second = call(*arguments), call(*arguments)
     assert first.exit_code == second.exit_code == 3, first.output
-    contents = [_json(first), _json(second)]
+    contents = [answer(first), answer(second)]
     for content in contents:
         assert content["cache"] == str(out)
         assert content["n"] == 4
@@ -79,11 +66,11 @@ def test_cache_writes_json_and_does_nothing_the_second_time(
 
 def test_cache_of_another_size_is_refused(recipe: Path, tmp_path: Path) -> None:
     arguments = ["cache", "--config", recipe, "--out", tmp_path / "cache"]
-    assert _run(arguments).exit_code == 0
-    result = _run([*arguments, "--size", "64"])
+    assert call(*arguments).exit_code == 0
+    result = call(*arguments, "--size", "64")
     assert result.exit_code == 1
     assert "was made with transform" in result.output
 
 
 def test_cache_needs_a_backbone_and_data_or_a_recipe(tmp_path: Path) -> None:
-    assert _run(["cache", "--out", tmp_path, "--backbone", "resnet18"]).exit_code == 2
+    assert call("cache", "--out", tmp_path, "--backbone", "resnet18").exit_code == 2

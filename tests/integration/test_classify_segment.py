@@ -1,26 +1,12 @@
 """The verbs classify and segment on a tiny random model and generated pictures."""
 
 import csv
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
-
-from dinotxt.cli.main import app
-
-
-def _run(arguments: Sequence[object]) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def _json(result: Result) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(result.stdout)
-    return content
+from tests.integration.verbs import answer, call
 
 
 @pytest.fixture
@@ -36,21 +22,19 @@ def model(tiny_model: Path) -> list[object]:
 def test_classify_writes_json_of_the_contract(
     model: list[object], pictures: dict[str, Path]
 ) -> None:
-    result = _run(
-        [
-            "classify",
-            pictures["red"],
-            "--labels",
-            "cat, dog",
-            "--labels",
-            "red panda",
-            *model,
-            "--json",
-            "-",
-        ]
+    result = call(
+        "classify",
+        pictures["red"],
+        "--labels",
+        "cat, dog",
+        "--labels",
+        "red panda",
+        *model,
+        "--json",
+        "-",
     )
     assert result.exit_code == 0, result.output
-    content = _json(result)
+    content = answer(result)
     assert list(content) == ["task", "version", "seconds", "results", "skipped"]
     assert content["task"] == "classify"
     assert content["skipped"] == []
@@ -66,8 +50,8 @@ def test_classify_writes_json_of_the_contract(
 def test_classify_takes_files_folders_and_patterns_and_shows_a_table(
     model: list[object], folder: Path
 ) -> None:
-    result = _run(
-        ["classify", folder, folder / "*.png", folder / "red.png", "--labels", "a,b", *model]
+    result = call(
+        "classify", folder, folder / "*.png", folder / "red.png", "--labels", "a,b", *model
     )
     assert result.exit_code == 0, result.output
     assert "probability" in result.stdout
@@ -78,9 +62,9 @@ def test_a_missing_file_among_many_is_reported_and_the_others_done(
     model: list[object], pictures: dict[str, Path], folder: Path
 ) -> None:
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
-    result = _run(["classify", folder, "missing.jpg", "--labels", "a,b", *model, "--json", "-"])
+    result = call("classify", folder, "missing.jpg", "--labels", "a,b", *model, "--json", "-")
     assert result.exit_code == 3, result.output
-    content = _json(result)
+    content = answer(result)
     assert len(content["results"]) == len(pictures)
     assert {Path(skip["path"]).name for skip in content["skipped"]} == {"broken.jpg", "missing.jpg"}
     assert all(skip["reason"] for skip in content["skipped"])
@@ -89,9 +73,9 @@ def test_a_missing_file_among_many_is_reported_and_the_others_done(
 def test_only_bad_pictures_is_a_failure(model: list[object], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     arguments = [tmp_path / "empty", "missing.jpg", tmp_path / "*.gif"]
-    result = _run(["classify", *arguments, "--labels", "a,b", *model, "--json", "-"])
+    result = call("classify", *arguments, "--labels", "a,b", *model, "--json", "-")
     assert result.exit_code == 1
-    reasons = [skip["reason"] for skip in _json(result)["skipped"]]
+    reasons = [skip["reason"] for skip in answer(result)["skipped"]]
     assert reasons == ["the folder holds no pictures", "does not exist", "no picture matches"]
 
 
@@ -100,13 +84,13 @@ def test_an_input_below_two_patches_is_refused(
 ) -> None:
     given = [pictures["red"], "--labels", "a,b", *model, "--size", "7"]
     for verb in (["classify"], ["segment", "--out", tmp_path]):
-        result = _run([*verb, *given])
+        result = call(*verb, *given)
         assert result.exit_code == 1
         assert "size is 7, less than two of the model's patches" in result.stderr
 
 
 def test_an_empty_label_is_refused_before_a_model_is_loaded(pictures: dict[str, Path]) -> None:
-    result = _run(["classify", pictures["red"], "--labels", "a,,b", "--model", "no-such-model"])
+    result = call("classify", pictures["red"], "--labels", "a,,b", "--model", "no-such-model")
     assert result.exit_code == 1
     assert "The label '' is empty" in result.stderr
 
@@ -116,18 +100,16 @@ def test_csv_has_a_row_a_label(
 ) -> None:
     labels_file = tmp_path / "labels.txt"
     labels_file.write_text("cat | kitty\ndog, small\nfox\n")
-    result = _run(
-        [
-            "classify",
-            pictures["red"],
-            "--labels-file",
-            labels_file,
-            "--csv",
-            tmp_path / "out.csv",
-            "-k",
-            "2",
-            *model,
-        ]
+    result = call(
+        "classify",
+        pictures["red"],
+        "--labels-file",
+        labels_file,
+        "--csv",
+        tmp_path / "out.csv",
+        "-k",
+        "2",
+        *model,
     )
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
@@ -154,7 +136,7 @@ def test_wrong_usage_has_a_clear_message(
     code: int,
     message: str,
 ) -> None:
-    result = _run(["classify", pictures["red"], *model, *arguments])
+    result = call("classify", pictures["red"], *model, *arguments)
     assert result.exit_code == code
     assert message in result.output
 
@@ -165,9 +147,9 @@ def test_segment_writes_label_maps_and_overlays(
     (folder / "more").mkdir()
     Image.new("RGB", (30, 50)).save(folder / "more" / "RED.png")
     out = tmp_path / "out"
-    result = _run(["segment", folder, "--labels", "sky,tree", "--out", out, *model, "--json", "-"])
+    result = call("segment", folder, "--labels", "sky,tree", "--out", out, *model, "--json", "-")
     assert result.exit_code == 0, result.output
-    results = _json(result)["results"]
+    results = answer(result)["results"]
     assert len(results) == 5
     assert len({one["label_map"] for one in results}) == 5
     for one in results:
@@ -184,30 +166,28 @@ def test_segment_writes_label_maps_and_overlays(
 def test_segment_in_windows_with_a_threshold_and_soft_masks(
     model: list[object], pictures: dict[str, Path], tmp_path: Path, upsample: str
 ) -> None:
-    result = _run(
-        [
-            "segment",
-            pictures["half"],
-            "--labels",
-            "sky,a/b tree",
-            "--out",
-            tmp_path / "out",
-            "--mode",
-            "window",
-            "--size",
-            "32",
-            "--background",
-            "0.9",
-            "--upsample",
-            upsample,
-            "--soft",
-            *model,
-            "--json",
-            "-",
-        ]
+    result = call(
+        "segment",
+        pictures["half"],
+        "--labels",
+        "sky,a/b tree",
+        "--out",
+        tmp_path / "out",
+        "--mode",
+        "window",
+        "--size",
+        "32",
+        "--background",
+        "0.9",
+        "--upsample",
+        upsample,
+        "--soft",
+        *model,
+        "--json",
+        "-",
     )
     assert result.exit_code == 0, result.output
-    (only,) = _json(result)["results"]
+    (only,) = answer(result)["results"]
     with Image.open(only["label_map"]) as label_map:
         assert (np.asarray(label_map) == 255).all()
     assert only["areas"] == {"sky": 0, "a/b tree": 0}
@@ -221,7 +201,7 @@ def test_segment_refuses_unknown_choices_as_wrong_usage(
     model: list[object], pictures: dict[str, Path], tmp_path: Path, option: list[str]
 ) -> None:
     arguments = ["segment", pictures["red"], "--labels", "a", "--out", tmp_path]
-    assert _run([*arguments, *option, *model]).exit_code == 2
+    assert call(*arguments, *option, *model).exit_code == 2
 
 
 def test_segment_says_when_its_folder_cannot_be_written(
@@ -229,6 +209,6 @@ def test_segment_says_when_its_folder_cannot_be_written(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     arguments = ["segment", pictures["red"], "--labels", "a,b", "--out", tmp_path / "file"]
-    result = _run([*arguments, *model])
+    result = call(*arguments, *model)
     assert result.exit_code == 1
     assert "choose another --out" in result.output

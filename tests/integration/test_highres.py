@@ -7,15 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
-
-from dinotxt.cli.main import app
+from tests.integration.verbs import call
 
 _BUDGET = ["--mode", "highres", "--size", "32"]
-
-
-def _run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -28,7 +22,7 @@ def test_segment_prints_crops_and_visits(
 ) -> None:
     path, out, log = pictures["half"], tmp_path / "out", tmp_path / "log.json"
     segment = ["segment", path, "--labels", "a,b", "--out", out, *model, *_BUDGET, "--json", log]
-    result = _run(*segment, "--crops", 30)
+    result = call(*segment, "--crops", 30)
     assert result.exit_code == 0, result.output
     content = json.loads(log.read_text())
     assert content["crops"] == 30
@@ -36,7 +30,7 @@ def test_segment_prints_crops_and_visits(
     assert f"30 crops a picture, {content['visits']} visits a pixel" in result.output
     first = np.asarray(Image.open(content["results"][0]["label_map"]))
     assert first.shape == (40, 48)
-    assert _run(*segment, "--crops", 30).exit_code == 0
+    assert call(*segment, "--crops", 30).exit_code == 0
     assert np.array_equal(first, np.asarray(Image.open(content["results"][0]["label_map"])))
 
 
@@ -45,7 +39,7 @@ def test_seconds_become_a_number_of_crops_that_is_printed(
 ) -> None:
     path, out = pictures["half"], tmp_path / "out"
     segment = ["segment", path, "--labels", "a,b", "--out", out, *model, *_BUDGET]
-    result = _run(*segment, "--seconds", 0.01)
+    result = call(*segment, "--seconds", 0.01)
     assert result.exit_code == 0, result.output
     assert "crops a picture" in result.output
 
@@ -59,10 +53,10 @@ def test_the_number_of_crops_that_seconds_become_repeats_the_run(
     (run / "model" / "config.json").write_text(json.dumps(config))
     segment = ["segment", pictures["half"], "--labels", "a,b", "--mode", "highres", "--model", run]
     log = tmp_path / "log.json"
-    assert _run(*segment, "--out", tmp_path / "1", "--seconds", 0.05, "--json", log).exit_code == 0
+    assert call(*segment, "--out", tmp_path / "1", "--seconds", 0.05, "--json", log).exit_code == 0
     first = json.loads(log.read_text())
     again = [*segment, "--out", tmp_path / "2", "--crops", first["crops"], "--json", log]
-    assert _run(*again).exit_code == 0
+    assert call(*again).exit_code == 0
     second = json.loads(log.read_text())
     assert (second["crops"], second["visits"]) == (first["crops"], first["visits"])
     assert second["results"][0]["areas"] == first["results"][0]["areas"]
@@ -80,7 +74,7 @@ def test_the_number_of_crops_that_seconds_become_repeats_the_run(
 def test_budgets_that_make_no_sense_are_refused(
     model: list[object], pictures: dict[str, Path], tmp_path: Path, wrong: list[object]
 ) -> None:
-    result = _run("segment", pictures["red"], "--labels", "a", "--out", tmp_path, *model, *wrong)
+    result = call("segment", pictures["red"], "--labels", "a", "--out", tmp_path, *model, *wrong)
     assert result.exit_code == 1
     assert "highres" in result.output or "positive" in result.output
 
@@ -92,7 +86,7 @@ def test_eval_states_the_mode_with_its_settings(model: list[object], tmp_path: P
     Image.new("RGB", (40, 30), "red").save(tmp_path / "data" / "images" / "1.png")
     Image.fromarray(np.ones((30, 40), np.uint8)).save(tmp_path / "data" / "labels" / "1.png")
     log = tmp_path / "log.json"
-    result = _run(
+    result = call(
         *["eval", "segmentation", "--data", tmp_path / "data", *model, *_BUDGET],
         *["--crops", 12, "--json", log],
     )

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from tests.integration.verbs import call
+from typer.testing import Result
 
-from dinotxt.cli.main import app
 from dinotxt.models.weights import read_state_dict
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden"
 
 
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["models", *(str(argument) for argument in arguments)])
+def models(*arguments: str | Path) -> Result:
+    return call("models", *arguments)
 
 
 @pytest.fixture
@@ -32,16 +32,16 @@ def test_metas_files_become_a_folder_and_files_again(text_encoder: Path, tmp_pat
     backbone = GOLDEN / "vit14_backbone.safetensors"
     files = ("--backbone", backbone, "--vision-head", head, "--text-encoder", text_encoder)
     out = tmp_path / "ours"
-    result = run("convert", *files, "--text-num-heads", "4", "--out", out, "--json", "-")
+    result = models("convert", *files, "--text-num-heads", "4", "--out", out, "--json", "-")
     assert result.exit_code == 0, result.output
     names = {Path(path).name for path in json.loads(result.stdout)["files"]}
     assert {"config.json", "tokenizer.json"} < names
 
-    result = run("info", out, "--json", "-")
+    result = models("info", out, "--json", "-")
     assert json.loads(result.stdout)["model"]["text_encoder"]["heads"] == 4
 
     again = tmp_path / "again"
-    result = run("convert", "--model", out, "--out", again, "--format", "safetensors", "--quiet")
+    result = models("convert", "--model", out, "--out", again, "--format", "safetensors", "--quiet")
     assert result.exit_code == 0, result.output
     state = read_state_dict(again / "vision_head.safetensors")
     expected = read_state_dict(head)
@@ -50,20 +50,20 @@ def test_metas_files_become_a_folder_and_files_again(text_encoder: Path, tmp_pat
 
 
 def test_the_list_names_every_model() -> None:
-    result = run("list", "--json", "-")
+    result = models("list", "--json", "-")
     names = [model["name"] for model in json.loads(result.stdout)["models"]]
     assert names == ["lite", "dinov2-vitl14", "dinov3-vitl16"]
-    assert "dinov2-vitl14" in run("list").stdout
+    assert "dinov2-vitl14" in models("list").stdout
 
 
 def test_fetch_checks_the_hash_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     path.write_bytes(b"weights")
-    result = run("fetch", path, "--json", "-")
+    result = models("fetch", path, "--json", "-")
     digest = json.loads(result.stdout)["files"][0]["sha256"]
-    assert run("fetch", path, "--sha256", digest).exit_code == 0
-    assert run("fetch", path, "--sha256", "0" * 64).exit_code == 1
-    assert "expected" in run("fetch", path, "--sha256", "0" * 64).output
+    assert models("fetch", path, "--sha256", digest).exit_code == 0
+    assert models("fetch", path, "--sha256", "0" * 64).exit_code == 1
+    assert "expected" in models("fetch", path, "--sha256", "0" * 64).output
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,6 @@ def test_fetch_checks_the_hash_of_a_file(tmp_path: Path) -> None:
 def test_wrong_use_is_one_message_and_exit_code_one(
     arguments: tuple[str, ...], message: str
 ) -> None:
-    result = run(*arguments)
+    result = models(*arguments)
     assert result.exit_code == 1
     assert message in " ".join(result.output.split())

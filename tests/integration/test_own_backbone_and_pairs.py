@@ -14,9 +14,7 @@ import timm
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
-from typer.testing import CliRunner
-
-from dinotxt.cli.main import app
+from tests.integration.verbs import answer, call
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "own-backbone.md"
 TINY = {"embed_dim": 64, "depth": 1, "num_heads": 1, "img_size": 56}
@@ -47,10 +45,9 @@ Settings = dict[str, Any]
 
 
 def run(*arguments: object) -> dict[str, Any]:
-    result = CliRunner().invoke(app, [*(str(argument) for argument in arguments), "--json", "-"])
+    result = call(*arguments, "--json", "-")
     assert result.exit_code == 0, result.output
-    content: dict[str, Any] = json.loads(result.stdout)
-    return content
+    return answer(result)
 
 
 def write_pairs(folder: Path, save: Callable[[int, Path], Path]) -> Path:
@@ -173,6 +170,6 @@ def test_every_command_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(commands) == 8
     for name, *arguments in commands:
         assert name == "dinotxt"
-        result = CliRunner().invoke(app, arguments)
+        result = call(*arguments)
         assert result.exit_code == 0, (arguments, result.output)
     assert (tmp_path / "runs" / "cached" / "model" / "config.json").is_file()

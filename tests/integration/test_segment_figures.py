@@ -1,7 +1,6 @@
 """``dinotxt segment`` with its figures, on videos, and with a model of open_clip."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +8,15 @@ import numpy as np
 import open_clip
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
-
-from dinotxt.cli.main import app
+from tests.integration.verbs import answer, call
+from typer.testing import Result
 
 NAME = "dinotxt-test-segment"
 
 
-def _run(arguments: Sequence[object]) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 def _results(result: Result) -> list[dict[str, Any]]:
     assert result.exit_code == 0, result.output
-    results: list[dict[str, Any]] = json.loads(result.stdout)["results"]
+    results: list[dict[str, Any]] = answer(result)["results"]
     return results
 
 
@@ -50,7 +44,7 @@ def test_the_frames_of_videos_keep_their_order_and_their_folders(
         (tmp_path / "clips" / clip).mkdir(parents=True)
         for number in (1, 2, 10):
             Image.new("RGB", (24, 20)).save(tmp_path / "clips" / clip / f"{number}.png")
-    results = _results(_run([*segment, tmp_path / "clips"]))
+    results = _results(call(*segment, tmp_path / "clips"))
     names = [Path(one["label_map"]).relative_to(tmp_path / "out").as_posix() for one in results]
     assert names == [f"{clip}/{n}_labels.png" for clip in ("a", "b") for n in (1, 2, 10)]
     assert [Path(one["image"]).stem for one in results] == ["1", "2", "10", "1", "2", "10"]
@@ -61,7 +55,7 @@ def test_figures_a_palette_and_a_second_model_are_drawn(
 ) -> None:
     more = ["--mode", "highres", "--crops", "6", "--size", "16", "--refine", "pamr", "--soft"]
     figures = ["--figure", "pca,clusters", "--palette", "cityscapes", "--compare", foreign]
-    (only,) = _results(_run([*segment, pictures["half"], *more, *figures]))
+    (only,) = _results(call(*segment, pictures["half"], *more, *figures))
     for key in ("pca", "clusters", "compare"):
         with Image.open(only[key]) as figure:
             assert figure.width > 2 * 48
@@ -77,7 +71,7 @@ def test_every_embedding_labels_all_pixels(
     segment: list[object], pictures: dict[str, Path], embedding: str
 ) -> None:
     options = ["--embedding", embedding, "--value-text", "patch"]
-    (only,) = _results(_run([*segment, pictures["half"], *options]))
+    (only,) = _results(call(*segment, pictures["half"], *options))
     assert sum(only["areas"].values()) == pytest.approx(1)
 
 
@@ -93,7 +87,7 @@ def test_every_embedding_labels_all_pixels(
 def test_options_that_make_no_sense_are_refused(
     segment: list[object], pictures: dict[str, Path], options: list[str], message: str
 ) -> None:
-    result = _run([*segment, pictures["half"], *options])
+    result = call(*segment, pictures["half"], *options)
     assert result.exit_code == 1
     assert message in " ".join(result.stderr.split())
 
@@ -103,11 +97,11 @@ def test_a_model_of_open_clip_classifies_indexes_and_searches(
 ) -> None:
     device = ["--device", "cpu", "--json", "-"]
     options = ["--labels", "red,blue", "--templates", "{}", "--model", foreign]
-    (only,) = _results(_run(["classify", pictures["red"], *options, *device]))
+    (only,) = _results(call("classify", pictures["red"], *options, *device))
     assert sum(label["probability"] for label in only["labels"]) == pytest.approx(1)
     folder, index = pictures["red"].parent, tmp_path / "index"
-    built = _run(["index", folder, "--out", index, "--model", foreign, *device])
+    built = call("index", folder, "--out", index, "--model", foreign, *device)
     assert built.exit_code == 0, built.output
-    found = _run(["search", index, "a red square", "-k", "2", *device])
+    found = call("search", index, "a red square", "-k", "2", *device)
     assert found.exit_code == 0, found.output
     assert len(json.loads(found.stdout)["hits"]) == 2

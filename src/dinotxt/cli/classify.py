@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,8 +62,10 @@ def classify(
                 batch_size=batch_size,
                 num_workers=num_workers,
             )
+            kept = top if json_path or csv_path else top or _SHOWN
             with current.progress("classify") as report:
-                results += predict.classify_many(paths, on_skip=current.skip, progress=report)
+                for one in predict.classify_many(paths, on_skip=current.skip, progress=report):
+                    results.append(replace(one, labels=one.labels[:kept]))
         _show(current.console, results, top or _SHOWN)
         if csv_path is not None:
             _write_csv(csv_path, results, top)

@@ -92,8 +92,10 @@ def segment(
     with session("segment", json_path, quiet) as current:
         from dinotxt.cli.pictures import expand_pictures, output_names
         from dinotxt.inference.segmenter import Segmenter
+        from dinotxt.text.prompt import check_distinct
 
         wanted = read_labels(labels, labels_file)
+        check_distinct(wanted)
         paths = expand_pictures(images, current.skip)
         results: list[dict[str, Any]] = []
         budget: dict[str, Any] = {}
@@ -102,6 +104,8 @@ def segment(
             encoder = load_encoder(name, device=device)
             if embedding is not None:
                 encoder = encoder.with_embedding(embedding, value_text=value_text)
+            with current.progress("labels") as report:
+                encoder.encode_labels(wanted, templates, progress=report)
             return Segmenter(
                 encoder,
                 wanted,

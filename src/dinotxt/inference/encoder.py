@@ -1,6 +1,7 @@
 """The encoder: pictures and texts in, arrays in one shared space out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from dinotxt.inference.decoding import EncodedImages, OnSkip, listed, pixel_batc
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.geometry import whole_input
 from dinotxt.inference.loading import open_model
-from dinotxt.inference.prompt_cache import cache_key, read_embeddings, write_embeddings
+from dinotxt.inference.prompt_cache import kept_embeddings
 from dinotxt.inference.publishing import Publishable
 from dinotxt.inference.towers import DenseTowers, Towers
 from dinotxt.models.config import Embedding, TextHalf
@@ -22,7 +23,6 @@ from dinotxt.text.tokenizer import Tokenizer
 
 Progress = Callable[[int, int], None]
 Features = NDArray[np.float32]
-_PROMPTS_AT_ONCE = 8192
 _GENERAL = InferenceDefaults()
 
 
@@ -198,8 +198,8 @@ class Encoder(Publishable):
     ) -> Features:
         """Return one feature a label, ``[C, E]``, of length 1: the mean over its prompts.
 
-        Each prompt's feature is normalised, then averaged, then normalised again. The result is
-        kept on disk for the next time.
+        Each prompt's feature is normalised, then averaged, then normalised again. Some thousands
+        of prompts at a time are encoded and kept on disk, for the next time and after a kill.
 
         Args:
             labels: Texts; ``a | b`` stands for synonyms whose prompts are averaged.
@@ -212,21 +212,14 @@ class Encoder(Publishable):
         """
         prompt.check_labels(labels)
         patterns = self.defaults.find_templates(templates)
-        key = cache_key(self.fingerprint, labels, patterns)
-        kept = read_embeddings(key, (len(labels), self.embed_dim))
-        if kept is not None:
-            if progress is not None:
-                progress(len(labels), len(labels))
-            return kept
-        step = max(1, _PROMPTS_AT_ONCE // max(len(patterns), 1))
-        parts = []
-        for start in range(0, len(labels), step):
-            parts.append(self.average_prompts(labels[start : start + step], patterns))
-            if progress is not None:
-                progress(min(start + step, len(labels)), len(labels))
-        features = np.concatenate(parts)
-        write_embeddings(key, features)
-        return features
+        return kept_embeddings(
+            labels,
+            patterns,
+            fingerprint=self.fingerprint,
+            width=self.embed_dim,
+            encode=partial(self.average_prompts, patterns=patterns),
+            progress=progress,
+        )
 
     def classified_part(self, features: Features) -> Features:
         """Return what classification compares of image or label features ``[N, E]``, of length 1.
@@ -242,7 +235,12 @@ class Encoder(Publishable):
         return unit(self.towers.dense_text(text_features))
 
     def average_prompts(
-        self, labels: Sequence[str], patterns: Sequence[str], *, normalize: bool = True
+        self,
+        labels: Sequence[str],
+        patterns: Sequence[str],
+        *,
+        normalize: bool = True,
+        progress: Progress | None = None,
     ) -> Features:
         """Return the mean over the prompts of each label, ``[C, E]`` of length 1.
 
@@ -250,7 +248,7 @@ class Encoder(Publishable):
         """
         groups = prompt.expand(labels, patterns)
         texts = [text for group in groups for text in group]
-        features = self.encode_text(texts, normalize=normalize)
+        features = self.encode_text(texts, normalize=normalize, progress=progress)
         ends = np.cumsum([len(group) for group in groups])
         starts = np.concatenate([[0], ends[:-1]])
         return unit(np.add.reduceat(features, starts, axis=0))

@@ -1,15 +1,17 @@
 """Label embeddings on disk, so that a label set is embedded once for each model.
 
-One ``.npy`` a set, named by the hash of everything it depends on. A damaged file counts as absent
-and is written again; the oldest sets make room for new ones.
+One ``.npy`` for some thousands of prompts, named by the hash of everything it depends on: what is
+done survives a kill. A damaged file counts as absent and is written again; the files that were
+not used for longest make room for new ones.
 """
 
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,56 @@ from numpy.typing import NDArray
 from dinotxt.files import atomic_path, cache_dir
 
 MAX_BYTES = 256 << 20
+_PROMPTS_AT_ONCE = 4096
 _LOGGER = logging.getLogger(__name__)
+
+
+class Encode(Protocol):
+    """Embeds labels; tells ``progress`` of its prompts as (done, total)."""
+
+    def __call__(
+        self, labels: Sequence[str], *, progress: Callable[[int, int], None]
+    ) -> NDArray[np.float32]:
+        """Return ``[C, E]``."""
+
+
+def kept_embeddings(
+    labels: Sequence[str],
+    templates: Sequence[str],
+    *,
+    fingerprint: str,
+    width: int,
+    encode: Encode,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return the embeddings ``[C, width]`` of labels: those on disk, and the rest from ``encode``.
+
+    Args:
+        labels: At least one.
+        templates: At least one.
+        fingerprint: Of the model.
+        width: Numbers an embedding.
+        encode: Embeds the labels that are not on disk, a part at a time.
+        progress: Called with (done, total) labels.
+    """
+    step = max(1, _PROMPTS_AT_ONCE // len(templates))
+    parts = []
+    for start in range(0, len(labels), step):
+        part = labels[start : start + step]
+
+        def report(done: int, total: int, *, start: int = start, size: int = len(part)) -> None:
+            if progress is not None:
+                progress(start + size * done // total, len(labels))
+
+        key = cache_key(fingerprint, part, templates)
+        embeddings = read_embeddings(key, (len(part), width))
+        if embeddings is None:
+            embeddings = encode(part, progress=report)
+            write_embeddings(key, embeddings)
+        else:
+            report(1, 1)
+        parts.append(embeddings)
+    return np.concatenate(parts)
 
 
 def cache_key(fingerprint: str, labels: Sequence[str], templates: Sequence[str]) -> str:

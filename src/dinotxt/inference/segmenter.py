@@ -70,7 +70,8 @@ class Segmenter:
         batch_size: int = 8,
     ) -> None:
         prompt.check_labels(labels)
-        _check_options(labels, background, upsample, refine)
+        prompt.check_distinct(labels)
+        _check_options(background, upsample, refine)
         _check_mode(mode, encoder.towers)
         self.encoder = encoder if embedding is None else encoder.with_embedding(embedding)
         self.labels = tuple(labels)
@@ -186,12 +187,7 @@ def _check_mode(mode: object, towers: Towers) -> None:
         check_size(size, towers.patch_size)
 
 
-def _check_options(
-    labels: Sequence[str], background: float | None, upsample: str, refine: object
-) -> None:
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
-    if repeated:
-        raise ConfigError(f"The label {repeated[0]!r} is there twice: remove one.")
+def _check_options(background: float | None, upsample: str, refine: object) -> None:
     if background is not None and not -1 <= background <= 1:
         raise ConfigError(f"background is {background}: give a cosine from -1 to 1.")
     if upsample not in get_args(Upsample):

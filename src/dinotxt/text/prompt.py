@@ -4,6 +4,7 @@ The sets are those of CLIP (80 and 7, as open_clip has them) and of TCL (its seg
 the 7 and two plurals).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -131,3 +132,14 @@ def check_labels(labels: Sequence[str]) -> None:
         raise ConfigError("There are no labels: give at least one.")
     for label in labels:
         synonyms(label)
+
+
+def check_distinct(labels: Sequence[str]) -> None:
+    """Refuse a label that is there twice: two areas of one name could not be told apart.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    for label, count in Counter(labels).items():
+        if count > 1:
+            raise ConfigError(f"The label {label!r} is there twice: remove one.")

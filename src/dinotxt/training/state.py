@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,9 @@ class Checkpoints:
 
     def write(self, step: int, part: Mapping[str, Any], rank: int = 0, size: int = 1) -> str | None:
         """Write one process's part of a checkpoint; return why it failed, or None."""
-        content = {**part, _NUM_PARTS: size} if size > 1 and rank == 0 else dict(part)
+        content = {**part, _NUM_PARTS: size} if size > 1 and rank == 0 else part
         try:
-            _write(self._staged(step) / _part_name(rank), content)
+            _write(self._staged(step) / _part_name(rank), _canonical(content))
         except (OSError, RuntimeError) as error:
             hidden = error.__context__  # torch fails in its own words behind what the disk said
             return str(hidden if isinstance(hidden, OSError) else error)
@@ -181,9 +182,22 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _canonical(node: Any) -> Any:
+    """Return equal content whose pickle has equal bytes.
+
+    Pickle writes an object that is there twice as a reference, and a state that was read back
+    shares other strings and tuples than one that was made.
+    """
+    if isinstance(node, Mapping):
+        return {_canonical(key): _canonical(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(_canonical(value) for value in node)
+    return sys.intern(node) if type(node) is str else node
+
+
 def _write(path: Path, state: Mapping[str, Any]) -> None:
     with path.open("wb") as stream:
-        torch.save(dict(state), stream)
+        torch.save(state, stream)
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -116,7 +116,7 @@ def test_label_embeddings_are_kept_on_disk(colour_encoder: Encoder, colour_tower
     np.testing.assert_array_equal(first, second)
 
 
-def test_ten_thousand_labels_are_encoded_in_parts(colour_encoder: Encoder) -> None:
+def test_ten_thousand_labels_are_encoded_in_parts_with_progress(colour_encoder: Encoder) -> None:
     labels = [f"red {index}" for index in range(10_000)]
     seen: list[tuple[int, int]] = []
     features = colour_encoder.encode_labels(
@@ -124,7 +124,27 @@ def test_ten_thousand_labels_are_encoded_in_parts(colour_encoder: Encoder) -> No
     )
     assert features.shape == (10_000, 6)
     assert seen[-1] == (10_000, 10_000)
-    assert len(seen) > 1
+    assert len(seen) > 10_000 / 300
+    assert seen == sorted(seen)
+
+
+def test_labels_embedded_before_a_kill_are_not_embedded_again(
+    colour_encoder: Encoder, colour_towers: Any
+) -> None:
+    labels = [f"red {index}" for index in range(400)]
+    patterns = [f"{number} {{}}" for number in range(80)]
+
+    def killed(done: int, total: int) -> None:
+        if done > 250:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        colour_encoder.encode_labels(labels, patterns, progress=killed)
+    first, colour_towers.num_texts = colour_towers.num_texts, 0
+    features = colour_encoder.encode_labels(labels, patterns)
+    assert first < 400 * 80
+    assert colour_towers.num_texts == (400 - 204) * 80  # four parts of 51 labels were whole
+    np.testing.assert_array_equal(features, colour_encoder.encode_labels(labels, patterns))
 
 
 @pytest.mark.parametrize("labels", [[], [""], ["cat", "  "], ["cat | "]])

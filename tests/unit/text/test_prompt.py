@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dinotxt.errors import ConfigError
-from dinotxt.text.prompt import expand, flatten, synonyms, template_sets, templates
+from dinotxt.text.prompt import check_distinct, expand, flatten, synonyms, template_sets, templates
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,12 @@ def test_no_labels_are_refused() -> None:
         expand([], ["a {}"])
     with pytest.raises(ConfigError, match="no labels"):
         expand("cat", ["a {}"])
+
+
+def test_repeated_labels_are_named() -> None:
+    check_distinct(["red", "green"])
+    with pytest.raises(ConfigError, match="'red' is there twice"):
+        check_distinct(["green", "red", "blue", "red"])
 
 
 def test_ten_thousand_labels_expand_and_share_their_prompts() -> None:

@@ -28,6 +28,19 @@ def test_the_newest_checkpoint_is_loaded_and_old_ones_are_deleted(tmp_path: Path
     assert state["model"]["w"].tolist() == [10.0] * 3
 
 
+def test_a_state_that_was_read_back_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+    pair, name = (0.9, 0.99), "".join(["mo", "del"])
+    state = {"step": 2, name: {"w": torch.ones(3)}, "groups": [{"betas": pair}, {"betas": pair}]}
+    state["best"] = {"step": 2, "model": "model"}
+    first, second = (Checkpoints(tmp_path / name, keep=1) for name in ("first", "second"))
+    first.save(2, state)
+    restored = first.load()
+    assert restored is not None
+    second.save(2, {**restored, "groups": [{"betas": (0.9, 0.99)}, {"betas": (0.9, 0.99)}]})
+    left, right = ((one.path(2) / "state.pt").read_bytes() for one in (first, second))
+    assert left == right
+
+
 @pytest.mark.parametrize("call", ["fsync", "write"])
 def test_a_full_disk_keeps_the_old_checkpoint_valid(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
