@@ -53,7 +53,7 @@ class _Topline:
         found, perfect = self.both(sample)
         maps: dict[str, IndexMap] = {"truth": sample.truth, "high-resolution": found}
         maps["masks of the truth"] = perfect
-        return draw_panels(sample.picture, maps, self.study.labels)
+        return draw_panels(sample.picture, maps, self.study.labels, self.study.masks.name)
 
 
 def analyze_boundaries(job: Job) -> Finding:

@@ -62,7 +62,7 @@ class _Both:
         maps["optimised names"] = after
         pairs = zip(self.study.labels, self.names, strict=True)
         legend = [new if old in synonyms(new) else f"{old}: {new}" for old, new in pairs]
-        return draw_panels(sample.picture, maps, legend)
+        return draw_panels(sample.picture, maps, legend, self.study.masks.name)
 
 
 def analyze_class_names(job: Job, search: Search) -> Finding:

@@ -10,19 +10,26 @@ from PIL import Image, ImageDraw, ImageFont
 from dinotxt.data.transform import Picture
 from dinotxt.results.figures import LEGEND_LETTERS
 from dinotxt.results.overlay import Entry, add_legend, blend
-from dinotxt.results.palette import UNLABELLED_COLOUR, palette
+from dinotxt.results.palette import (
+    DATASET_PALETTES,
+    UNLABELLED_COLOUR,
+    dataset_palette,
+    palette,
+)
 
 IndexMap = NDArray[np.integer[Any]]
 _OPACITY = 0.6
 _GAP = 6
 _WIDTH = 480  # of a panel: pictures are made smaller, never larger
-_CAPTION = 24
-_FONT = 15
+_SMALLEST_FONT = 15
 _INK = (28, 30, 34)
 
 
 def draw_panels(
-    picture: Picture, maps: Mapping[str, IndexMap], labels: Sequence[str]
+    picture: Picture,
+    maps: Mapping[str, IndexMap],
+    labels: Sequence[str],
+    dataset: str | None = None,
 ) -> Image.Image:
     """Draw a picture and its label maps in a row.
 
@@ -31,8 +38,11 @@ def draw_panels(
         maps: ``[H, W]`` by caption; values that are no label are grey.
         labels: What the values stand for; the legend shows those that occur in the first map,
             with their share of it, and then the others.
+        dataset: The name of the published set that the labels are of; its palette is taken.
     """
-    colours = np.concatenate([palette(len(labels)), np.array([UNLABELLED_COLOUR], np.uint8)])
+    published = dataset in DATASET_PALETTES
+    chosen = dataset_palette(str(dataset), len(labels)) if published else palette(len(labels))
+    colours = np.concatenate([chosen, np.array([UNLABELLED_COLOUR], np.uint8)])
     plain = _as_rgb(picture)
     panels = {"picture": plain}
     for caption, label_map in maps.items():
@@ -45,13 +55,16 @@ def draw_panels(
 def _row(panels: Mapping[str, Image.Image]) -> Image.Image:
     small = {caption: _shrunk(panel) for caption, panel in panels.items()}
     width = sum(panel.width for panel in small.values()) + _GAP * (len(small) - 1)
-    height = _CAPTION + max(panel.height for panel in small.values())
-    canvas = Image.new("RGB", (width, height), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT)
+    letter = max(_SMALLEST_FONT, round(width / LEGEND_LETTERS))  # as large as the legend's
+    strip = round(1.6 * letter)
+    canvas = Image.new(
+        "RGB", (width, strip + max(panel.height for panel in small.values())), "white"
+    )
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(letter)
     left = 0
     for caption, panel in small.items():
-        draw.text((left + 2, _CAPTION // 2), caption, _INK, font, anchor="lm")
-        canvas.paste(panel, (left, _CAPTION))
+        draw.text((left + 2, strip // 2), caption, _INK, font, anchor="lm")
+        canvas.paste(panel, (left, strip))
         left += panel.width + _GAP
     return canvas
 

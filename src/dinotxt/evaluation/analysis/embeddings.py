@@ -31,7 +31,7 @@ class _Comparison:
         maps: dict[str, IndexMap] = {"truth": sample.truth}
         for name, look in self.looks.items():
             maps[name] = look.label_map(sample.picture)
-        return draw_panels(sample.picture, maps, self.study.labels)
+        return draw_panels(sample.picture, maps, self.study.labels, self.study.masks.name)
 
 
 def analyze_embeddings(job: Job) -> Finding:

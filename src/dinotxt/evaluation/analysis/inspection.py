@@ -84,7 +84,7 @@ class Inspection:
         alone = np.where(chosen, label_map, len(self.study.labels))
         maps: dict[str, IndexMap] = {"truth": sample.truth, "prediction": label_map}
         maps["these errors"] = alone
-        return draw_panels(sample.picture, maps, self.study.labels)
+        return draw_panels(sample.picture, maps, self.study.labels, self.study.masks.name)
 
 
 def wrong_by_label(looked: Looked, num_classes: int) -> NDArray[np.int64]:
