@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from dinotxt.checkpoints import meta
@@ -15,7 +14,7 @@ from dinotxt.data.transform import TransformConfig
 from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path
 from dinotxt.models.config import ModelConfig, TransformerTextConfig
-from dinotxt.models.weights import write_safetensors
+from dinotxt.models.weights import write_pickle, write_safetensors
 
 Layout = Literal["dinov2", "dinov3"]
 
@@ -90,4 +89,4 @@ def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
         if path.suffix == ".safetensors":
             write_safetensors(tensors, temporary)
         else:
-            torch.save(dict(tensors), temporary)
+            write_pickle(tensors, temporary)

@@ -1,5 +1,6 @@
 """What every verb shares: progress bars, skipped inputs, JSON output and exit codes."""
 
+import errno
 import json
 import sys
 import time
@@ -26,6 +27,7 @@ from dinotxt.results.skip import Skip
 
 EXIT_FAILED = 1
 EXIT_SKIPPED = 3
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class Session:
@@ -118,10 +120,21 @@ def output_file(path: str | Path, option: str) -> Iterator[Path]:
 
 @contextmanager
 def session(task: str, json_path: str | None, quiet: bool = False) -> Iterator[Session]:
-    """Run a verb: a ``DinotxtError`` becomes one message on standard error and exit code 1."""
+    """Run a verb: what went wrong becomes one message on standard error and exit code 1.
+
+    That is a ``DinotxtError``, or a place that does not take a file.
+    """
     current = Session(task, json_path, quiet)
     try:
         yield current
     except DinotxtError as error:
-        current.errors.print(f"error: {error}", style="red", markup=False)
-        raise typer.Exit(EXIT_FAILED) from None
+        message = str(error)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        place = f"{error.filename or 'the disk'}: {error.strerror}"
+        message = f"{place}. Make room, mend its permission or choose another place."
+    else:
+        return
+    current.errors.print(f"error: {message}", style="red", markup=False)
+    raise typer.Exit(EXIT_FAILED)

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -37,6 +38,22 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+def write_pickle(content: Mapping[str, Any], path: Path) -> None:
+    """Write a ``.pth`` file and sync it to the disk.
+
+    Raises:
+        OSError: If the disk does not take it; torch hides its words behind an error of its own.
+    """
+    try:
+        with path.open("wb") as stream:
+            torch.save(dict(content), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except RuntimeError as error:
+        hidden = error.__context__
+        raise (hidden if isinstance(hidden, OSError) else OSError(str(error))) from error
 
 
 def read_state_dict(path: str | Path) -> StateDict:

@@ -13,6 +13,7 @@ import yaml
 from dinotxt.config import Config, differences, dump_yaml
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.files import atomic_path
+from dinotxt.models.weights import write_pickle
 from dinotxt.training.shards import join, part_of
 
 CHECKPOINTS = "checkpoints"
@@ -110,10 +111,9 @@ class Checkpoints:
         """Write one process's part of a checkpoint; return why it failed, or None."""
         content = {**part, _NUM_PARTS: size} if size > 1 and rank == 0 else part
         try:
-            _write(self._staged(step) / _part_name(rank), _canonical(content))
-        except (OSError, RuntimeError) as error:
-            hidden = error.__context__  # torch fails in its own words behind what the disk said
-            return str(hidden if isinstance(hidden, OSError) else error)
+            write_pickle(_canonical(content), self._staged(step) / _part_name(rank))
+        except OSError as error:
+            return str(error)
         return None
 
     def commit(self, step: int, reasons: Sequence[str | None]) -> None:
@@ -193,13 +193,6 @@ def _canonical(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(_canonical(value) for value in node)
     return sys.intern(node) if type(node) is str else node
-
-
-def _write(path: Path, state: Mapping[str, Any]) -> None:
-    with path.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _sync(folder: Path) -> None:

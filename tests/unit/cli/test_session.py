@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -66,3 +67,15 @@ def test_a_result_that_cannot_be_written_is_one_message_that_names_the_option(
     error = capsys.readouterr().err
     assert f"error: {path} cannot be written" in error
     assert "choose another --json" in error
+
+
+def test_a_full_disk_is_one_message_and_other_errors_of_the_system_are_not_hidden(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as stop, session("models convert", None):
+        raise OSError(errno.ENOSPC, "No space left on device", "out/text_encoder.pth")
+    assert stop.value.exit_code == 1
+    error = capsys.readouterr().err
+    assert "error: out/text_encoder.pth: No space left on device. Make room" in error
+    with pytest.raises(FileNotFoundError), session("models convert", None):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "config.json")

@@ -15,6 +15,7 @@ from dinotxt.models.weights import (
     load_strictly,
     read_state_dict,
     rename_in_order,
+    write_pickle,
 )
 
 TINY = {"embed_dim": 32, "depth": 1, "num_heads": 2, "img_size": 70, "num_classes": 0}
@@ -204,3 +205,8 @@ def test_the_hash_depends_on_names_types_shapes_and_values() -> None:
     assert hash_tensors({"x": torch.ones(1), "a": base["a"]}) == hash_tensors(
         {"a": base["a"].clone(), "x": torch.ones(1)}
     )
+
+
+def test_a_disk_that_takes_no_pickle_is_told_in_its_own_words() -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        write_pickle({"weight": torch.ones(100_000)}, Path("/dev/full"))
