@@ -3,7 +3,7 @@ VENV ?= $(HOME)/.cache/dinotxt/venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.dinotxt-setup
-KEY := $(CURDIR) $(shell sha256sum pyproject.toml | cut -c1-16)
+KEY := $(shell sha256sum pyproject.toml | cut -c1-16)
 RUN := PYTHONPATH=$(CURDIR)/src $(BIN)
 OUT ?= demo-output
 
@@ -15,11 +15,14 @@ help:  ## Show this help.
 
 setup:  ## Make the environment and install dinotxt in it (done once).
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(KEY)" ]; then \
+	@read -r clone key 2>/dev/null < $(STAMP); \
+	if [ "$$key" != "$(KEY)" ] || [ ! -e "$$clone/pyproject.toml" ]; then \
 	  echo "Installing dinotxt into $(VENV) (minutes the first time)" && \
 	  $(BIN)/pip install --quiet --upgrade pip && \
 	  $(BIN)/pip install --quiet -e ".[dev]" && \
-	  echo "$(KEY)" > $(STAMP); \
+	  echo "$(CURDIR) $(KEY)" > $(STAMP); \
+	elif [ "$$clone" != "$(CURDIR)" ]; then \
+	  echo "make runs this clone; $(BIN)/dinotxt runs $$clone (make setup VENV=FOLDER keeps them apart)"; \
 	fi
 
 demo: setup  ## Classify, search and segment sample pictures with the lite model.
