@@ -16,6 +16,7 @@ from dinotxt.results.skip import Skip
 
 Item = TypeVar("Item")
 OnSkip = Callable[[Skip], None]
+_NOT_FINITE = "The model gave features that are not finite: its weights are damaged."
 _BATCHES_AHEAD = 2
 
 
@@ -26,10 +27,26 @@ class PixelBatch:
     Attributes:
         indices: int64 ``[B]``, their positions in the input.
         pixels: float32 ``[B, C, H, W]``, or whatever the loader gives, stacked.
+        names: What reports call them.
     """
 
     indices: NDArray[np.int64]
     pixels: NDArray[np.float32]
+    names: tuple[str, ...] = ()
+
+    def encoded(
+        self, features: NDArray[np.float32], on_skip: OnSkip | None
+    ) -> "Iterator[EncodedImages]":
+        """Yield the features, unless none is usable: those that are not finite are reported.
+
+        Raises:
+            DataError: If there are such ones and ``on_skip`` is None.
+        """
+        finite = np.isfinite(features).all(axis=1)
+        for row in np.flatnonzero(~finite):
+            _report(Skip(self.names[row], _NOT_FINITE), on_skip)
+        if finite.any():
+            yield EncodedImages(self.indices[finite], features[finite])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +86,7 @@ def pixel_batches(
     """
     indices: list[int] = []
     pixels: list[NDArray[np.float32]] = []
+    names: list[str] = []
     outcomes = prefetch(
         lambda item: _attempt(item, load, name),
         items,
@@ -79,13 +97,26 @@ def pixel_batches(
         if isinstance(outcome, Skip):
             _report(outcome, on_skip)
             continue
-        if len(pixels) == batch_size or (pixels and pixels[0].shape != outcome.shape):
-            yield PixelBatch(np.array(indices, dtype=np.int64), np.stack(pixels))
-            indices, pixels = [], []
+        called, loaded = outcome
+        if len(pixels) == batch_size or (pixels and pixels[0].shape != loaded.shape):
+            yield PixelBatch(np.array(indices, dtype=np.int64), np.stack(pixels), tuple(names))
+            indices, pixels, names = [], [], []
         indices.append(index)
-        pixels.append(outcome)
+        pixels.append(loaded)
+        names.append(called)
     if pixels:
-        yield PixelBatch(np.array(indices, dtype=np.int64), np.stack(pixels))
+        yield PixelBatch(np.array(indices, dtype=np.int64), np.stack(pixels), tuple(names))
+
+
+def check_finite(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pass features on.
+
+    Raises:
+        DataError: If they hold NaN or infinity.
+    """
+    if not np.isfinite(features).all():
+        raise DataError(_NOT_FINITE)
+    return features
 
 
 def listed(sources: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource]:
@@ -99,11 +130,12 @@ def listed(sources: ImageSource | Sequence[ImageSource]) -> Sequence[ImageSource
 
 def _attempt(
     item: Item, load: Callable[[Item], NDArray[np.float32]], name: Callable[[Item], str]
-) -> NDArray[np.float32] | Skip:
+) -> tuple[str, NDArray[np.float32]] | Skip:
+    called = name(item)
     try:
-        return load(item)
+        return called, load(item)
     except DataError as error:
-        return Skip(name(item), str(error))
+        return Skip(called, str(error))
 
 
 def _report(skip: Skip, on_skip: OnSkip | None) -> None:

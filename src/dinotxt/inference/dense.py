@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.transform import Picture
-from dinotxt.errors import DataError
 from dinotxt.inference.bilinear import Axis
+from dinotxt.inference.decoding import check_finite as check_finite  # for all modes
 from dinotxt.inference.encoder import Encoder, Features, unit
 from dinotxt.inference.geometry import Window
 
@@ -131,17 +131,6 @@ class WindowScores:
 def cosines(features: Features, text: Features) -> Features:
     """Return ``[..., C]`` for features ``[..., Dp]`` and texts ``[C, Dp]`` of length 1."""
     return np.asarray(unit(features) @ text.T, dtype=np.float32)
-
-
-def check_finite(features: Features) -> Features:
-    """Pass features on.
-
-    Raises:
-        DataError: If they hold NaN or infinity.
-    """
-    if not np.isfinite(features).all():
-        raise DataError("The model gave features that are not finite: its weights are damaged.")
-    return features
 
 
 def label_rows(

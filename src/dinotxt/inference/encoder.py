@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dinotxt.data.image import ImageSource, source_name
 from dinotxt.data.transform import Picture, Transform
 from dinotxt.errors import ConfigError
-from dinotxt.inference.decoding import EncodedImages, OnSkip, listed, pixel_batches
+from dinotxt.inference.decoding import EncodedImages, OnSkip, check_finite, listed, pixel_batches
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.geometry import whole_input
 from dinotxt.inference.loading import open_model
@@ -109,7 +109,8 @@ class Encoder(Publishable):
         """Yield image features batch by batch, in the order of the input.
 
         The input may be of any length: two batches at most are read ahead. With ``on_skip`` a
-        picture that cannot be used is reported and its index is left out; else it raises.
+        picture that cannot be used, or has features that are not finite, is reported and its
+        index is left out; else it raises.
         """
         for batch in pixel_batches(
             sources,
@@ -119,8 +120,9 @@ class Encoder(Publishable):
             num_workers=num_workers,
             on_skip=on_skip,
         ):
-            features = self.towers.encode_image(batch.pixels)
-            yield EncodedImages(batch.indices, unit(features) if normalize else features)
+            for found in batch.encoded(self.towers.encode_image(batch.pixels), on_skip):
+                features = unit(found.features) if normalize else found.features
+                yield EncodedImages(found.indices, features)
 
     def encode_patches(
         self,
@@ -263,7 +265,7 @@ class Encoder(Publishable):
             out[rows] = self.towers.encode_text(self.tokenizer([texts[row] for row in rows]))
             if progress is not None:
                 progress(start + len(rows), len(texts))
-        return out
+        return check_finite(out)
 
 
 def load(model: str | Path = "lite", *, device: str = "auto", size: int | None = None) -> Encoder:

@@ -77,6 +77,41 @@ def test_a_stream_reports_bad_pictures_and_goes_on(
     assert [skip.path for skip in skipped] == ["missing.jpg"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_picture_without_finite_features_is_reported_not_ranked(
+    colour_encoder: Encoder,
+    colour_towers: Any,
+    pictures: dict[str, Path],
+    value: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encode = colour_towers.encode_image
+
+    def damaged(pixels: np.ndarray) -> np.ndarray:
+        features = np.array(encode(pixels))
+        features[-1, 0] = value
+        return features
+
+    monkeypatch.setattr(colour_towers, "encode_image", damaged)
+    skips: list[Skip] = []
+    sources = [pictures["half"], pictures["half"], pictures["half"]]
+    found = list(colour_encoder.stream_images(sources, batch_size=2, on_skip=skips.append))
+    assert [batch.indices.tolist() for batch in found] == [[0]]
+    assert [skip.path for skip in skips] == [str(pictures["half"])] * 2
+    assert "not finite" in skips[0].reason
+    with pytest.raises(DataError, match="not finite"):
+        colour_encoder.encode_image(sources)
+
+
+def test_texts_without_finite_features_are_an_error(
+    colour_encoder: Encoder, colour_towers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = np.full((1, colour_encoder.embed_dim), np.nan, dtype=np.float32)
+    monkeypatch.setattr(colour_towers, "encode_text", lambda _: damaged)
+    with pytest.raises(DataError, match="not finite"):
+        colour_encoder.encode_text("red")
+
+
 def test_texts_keep_their_order_and_repeated_ones_are_encoded_once(
     colour_encoder: Encoder, colour_towers: Any
 ) -> None:
