@@ -73,7 +73,7 @@ class _EncoderEmbedder:
     def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         towers: Any = self._encoder.towers
         if self._aligned:
-            return unit(towers.encode_image(pixels))
+            return unit(self._encoder.encode_pixels(pixels))
         return _cls_tokens(towers.model.backbone, pixels, towers.device)
 
 

@@ -128,4 +128,5 @@ def transform_protocol(encoder: Encoder) -> dict[str, Any]:
         "crop_ratio": config.crop_ratio if config.resize == "crop" else None,
         "interpolation": config.interpolation,
         "max_enlarge": config.max_enlarge,
+        "thumbnail_scales": list(encoder.defaults.thumbnail_scales),
     }

@@ -20,6 +20,8 @@ class InferenceDefaults:
         max_enlarge: Smaller pictures are enlarged at most so many times, so that a thumbnail
             becomes a smaller input instead of a blur; None: always to the full size. Only for
             backbones that take inputs of any size.
+        thumbnail_scales: Multiples of the input's side at which these smaller inputs are seen,
+            too; the features are averaged.
         templates: Prompt templates of labels.
         classify: What pictures and labels are compared by: the ``whole`` feature or its ``cls``
             half, as segmentation compares the other one.
@@ -40,6 +42,7 @@ class InferenceDefaults:
 
     size: int | None = None
     max_enlarge: float | None = None
+    thumbnail_scales: tuple[float, ...] = ()
     templates: str = "openai-80"
     classify: Literal["whole", "cls"] = "whole"
     template_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

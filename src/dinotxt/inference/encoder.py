@@ -16,6 +16,7 @@ from dinotxt.inference.geometry import whole_input
 from dinotxt.inference.loading import open_model
 from dinotxt.inference.prompt_cache import kept_embeddings
 from dinotxt.inference.publishing import Publishable
+from dinotxt.inference.thumbnails import encode_inputs
 from dinotxt.inference.towers import DenseTowers, Towers
 from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.text import prompt
@@ -120,9 +121,14 @@ class Encoder(Publishable):
             num_workers=num_workers,
             on_skip=on_skip,
         ):
-            for found in batch.encoded(self.towers.encode_image(batch.pixels), on_skip):
+            for found in batch.encoded(self.encode_pixels(batch.pixels), on_skip):
                 features = unit(found.features) if normalize else found.features
                 yield EncodedImages(found.indices, features)
+
+    def encode_pixels(self, pixels: Features) -> Features:
+        """Return image features ``[B, E]`` of pixels ``[B, C, s, s]`` from ``transform.load``."""
+        scales = self.defaults.thumbnail_scales
+        return encode_inputs(self.towers, pixels, size=self.transform.config.size, scales=scales)
 
     def encode_patches(
         self,

@@ -131,7 +131,7 @@ class ImageIndex:
             raise DataError(f"{folder} holds no pictures: give a folder with some.")
         work = Work(
             load=encoder.transform.load,
-            encode=lambda pixels: unit(encoder.towers.encode_image(pixels)),
+            encode=lambda pixels: unit(encoder.encode_pixels(pixels)),
             batch_size=batch_size,
             num_workers=num_workers,
             commit_seconds=COMMIT_SECONDS,

@@ -56,7 +56,7 @@ class Embedder:
         self._cache: LruCache[Phrase, Features] = LruCache(config.cache_size)
         self._lane = Lane("model")
         self._images: Batcher[NDArray[np.float32], Features] = Batcher(
-            lambda pixels: [*unit(encoder.towers.encode_image(np.stack(pixels)))],
+            self._encode_images,
             self._lane,
             batch_size=config.batch_size,
             batch_wait=config.batch_wait,
@@ -126,6 +126,15 @@ class Embedder:
                 known[phrase] = features
                 self._cache.put(phrase, features)
         return np.stack([known[phrase] for phrase in phrases])
+
+    def _encode_images(self, pictures: list[NDArray[np.float32]]) -> list[Features]:
+        """Encode inputs of one size together: thumbnails have smaller ones."""
+        features = np.empty((len(pictures), self._encoder.embed_dim), dtype=np.float32)
+        sides = np.array([picture.shape[-1] for picture in pictures])
+        for side in np.unique(sides):
+            rows = np.flatnonzero(sides == side)
+            features[rows] = self._encoder.encode_pixels(np.stack([pictures[row] for row in rows]))
+        return [*unit(features)]
 
     def _encode_phrases(self, phrases: list[Phrase]) -> list[Features]:
         groups = [phrase.prompts() for phrase in phrases]

@@ -1,11 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
+from dinotxt.data.transform import Transform
 from dinotxt.inference.encoder import Encoder
+from dinotxt.serving.app import create_app
+from dinotxt.serving.config import ServeConfig
 
 TEXTS = ["red", "green blue", "red"]
 
@@ -49,3 +54,17 @@ def test_half_a_surrogate_pair_is_refused(client: TestClient) -> None:
         "/v1/embed/texts", content=body, headers={"Content-Type": "application/json"}
     )
     assert answer.status_code == 422
+
+
+def test_thumbnails_and_pictures_of_one_request_each_get_their_own_features(
+    colour_encoder: Encoder, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    Image.new("RGB", (20, 20), (0, 0, 255)).save(tmp_path / "thumbnail.png")
+    colour_encoder.transform = Transform(
+        replace(colour_encoder.transform.config, size=96, max_enlarge=4.0)
+    )
+    paths = [pictures["red"], tmp_path / "thumbnail.png", pictures["half"]]
+    files = [("images", path.read_bytes()) for path in paths]
+    with TestClient(create_app(colour_encoder, ServeConfig()), base_url="http://localhost") as own:
+        found = np.array(own.post("/v1/embed/images", files=files).json()["embeddings"])
+    assert np.allclose(found, colour_encoder.encode_image(paths), atol=1e-6)
