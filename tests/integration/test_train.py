@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 from tests.integration.verbs import call
 
+from dinotxt.training.log import TensorBoardLog
+
 DINOTXT = [sys.executable, "-m", "dinotxt"]
 
 
@@ -84,6 +86,14 @@ def test_the_same_command_on_a_finished_run_changes_nothing(tiny_run: Path) -> N
     assert (code, json.loads(out)["steps"]) == (0, 6)
     assert_equal(before[0], weights(run))
     assert before[1] == numbers(run)
+
+
+def test_a_run_without_tensorboard_says_so(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TensorBoardLog, "available", lambda: False)
+    code, out, _ = invoke("train", tiny_run)
+    assert code == 0
+    assert 'no TensorBoard logs without `pip install "dinotxt[train]"`' in out
+    assert not (tiny_run.parent / "run" / "tensorboard").exists()
 
 
 def test_a_picture_that_cannot_be_read_is_reported_and_left_out(tiny_run: Path) -> None:

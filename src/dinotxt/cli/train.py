@@ -66,8 +66,12 @@ def train(
         if print_config:
             typer.echo(dump_yaml(config), nl=False)
             return
+        from dinotxt.training.log import TensorBoardLog
         from dinotxt.training.trainer import Trainer
 
+        if not TensorBoardLog.available():
+            how = 'no TensorBoard logs without `pip install "dinotxt[train]"`'
+            current.console.print(how, markup=False, highlight=False)
         bar = TrainingBar(quiet=quiet or not is_first)
         trainer = Trainer(config, device=device)
         profiler = _profiler(config, profile) if is_first else None
