@@ -64,7 +64,9 @@ def test_boundaries_reports_the_topline(
 ) -> None:
     log, out = tmp_path / "log.json", tmp_path / "drawn"
     arguments = ["--data", data["val"], "--crops", 4, "--json", log, "--pictures", out]
-    content = _json(_run("boundaries", *arguments, *common), log)
+    content = _json(_run("boundaries", *arguments, *common, "--num-workers", 0), log)
+    ahead = _json(_run("boundaries", *arguments, *common, "--num-workers", 2), log)
+    assert ahead["metrics"] == content["metrics"]
     assert content["task"] == "analyze boundaries"
     assert {"miou", "topline_miou"} <= content["metrics"].keys()
     assert content["protocol"]["crops"] == 4

@@ -70,6 +70,7 @@ def boundaries(
     model: options.Model = "lite",
     device: options.Device = "auto",
     batch_size: BatchSize = None,
+    num_workers: options.NumWorkers = None,
     size: options.Size = None,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
@@ -77,7 +78,7 @@ def boundaries(
     """High-resolution mIoU, and with the truth's masks for segments: the topline."""
     settings: dict[str, Any] = {"classes": classes, "templates": templates, "crops": crops}
     settings |= {"embedding": embedding, "every": every, "limit": limit, "size": size}
-    settings |= {"batch_size": batch_size}
+    settings |= {"batch_size": batch_size, "num_workers": num_workers}
 
     def analyse(job: "Job") -> "Finding":
         from dinotxt.evaluation.analysis import analyze_boundaries
@@ -108,6 +109,7 @@ def class_names(
     model: options.Model = "lite",
     device: options.Device = "auto",
     batch_size: BatchSize = None,
+    num_workers: options.NumWorkers = None,
     size: options.Size = None,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
@@ -115,7 +117,7 @@ def class_names(
     """Search better class names on one data set, score them on another, write them."""
     settings: dict[str, Any] = {"classes": classes, "templates": templates, "mode": mode}
     settings |= {"crops": crops, "embedding": embedding, "every": every, "limit": limit}
-    settings |= {"size": size, "batch_size": batch_size}
+    settings |= {"size": size, "batch_size": batch_size, "num_workers": num_workers}
 
     def analyse(job: "Job") -> "Finding":
         from dinotxt.evaluation.analysis import Search, analyze_class_names
@@ -150,6 +152,7 @@ def embeddings(
     model: options.Model = "lite",
     device: options.Device = "auto",
     batch_size: BatchSize = None,
+    num_workers: options.NumWorkers = None,
     size: options.Size = None,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
@@ -157,7 +160,7 @@ def embeddings(
     """Mean IoU of each embedding of a patch that the model has (the paper's Table 8)."""
     settings: dict[str, Any] = {"classes": classes, "templates": templates, "mode": mode}
     settings |= {"crops": crops, "every": every, "limit": limit, "size": size}
-    settings |= {"batch_size": batch_size}
+    settings |= {"batch_size": batch_size, "num_workers": num_workers}
 
     def analyse(job: "Job") -> "Finding":
         from dinotxt.evaluation.analysis import analyze_embeddings
@@ -183,6 +186,7 @@ def errors(
     model: options.Model = "lite",
     device: options.Device = "auto",
     batch_size: BatchSize = None,
+    num_workers: options.NumWorkers = None,
     size: options.Size = None,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
@@ -190,7 +194,7 @@ def errors(
     """Confusions, errors between part and whole, and labels that the context suggests."""
     settings: dict[str, Any] = {"classes": classes, "templates": templates, "mode": mode}
     settings |= {"crops": crops, "embedding": embedding, "every": every, "limit": limit}
-    settings |= {"size": size, "batch_size": batch_size}
+    settings |= {"size": size, "batch_size": batch_size, "num_workers": num_workers}
 
     def analyse(job: "Job") -> "Finding":
         from dinotxt.evaluation.analysis import analyze_errors

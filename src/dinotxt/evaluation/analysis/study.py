@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.masks import MaskedImage, MaskSet
+from dinotxt.data.prefetch import prefetch
 from dinotxt.data.transform import Picture, picture_size
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_masks
@@ -17,6 +18,8 @@ from dinotxt.inference.dense import Mode
 from dinotxt.inference.highres import HighRes
 from dinotxt.results.report import Interval, Metric, Report
 from dinotxt.results.skip import Skip
+
+_AHEAD = 2  # pictures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,20 +56,20 @@ class Study:
     names_source: str
 
     def samples(self) -> Iterator[Sample]:
-        """Yield the pictures; those that cannot be used are skipped.
+        """Yield the pictures, decoded ahead; those that cannot be used are skipped.
 
         Raises:
             DataError: If none can be used.
         """
         usable = False
-        for done, item in enumerate(self.items, start=1):
-            try:
-                sample = self.open(item)
-            except DataError as error:
-                self.job.skip(Skip(item.image.name, str(error)))
+        workers = self.job.options.num_workers
+        opened = prefetch(self._attempt, self.items, num_workers=workers, ahead=_AHEAD)
+        for done, outcome in enumerate(opened, start=1):
+            if isinstance(outcome, Skip):
+                self.job.skip(outcome)
             else:
                 usable = True
-                yield sample
+                yield outcome
             self.job.progress(done, len(self.items))
         self.job.require(int(usable))
 
@@ -78,6 +81,12 @@ class Study:
         """
         picture = self.job.encoder.transform.open(item.image)
         return Sample(item, picture, self.masks.truth(item, picture_size(picture)))
+
+    def _attempt(self, item: MaskedImage) -> Sample | Skip:
+        try:
+            return self.open(item)
+        except DataError as error:
+            return Skip(item.image.name, str(error))
 
     def report(
         self,
