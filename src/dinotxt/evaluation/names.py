@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.errors import DataError
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.text.class_names import class_names
 from dinotxt.text.imagenet_ids import imagenet_ids
 from dinotxt.text.prompt import synonyms
@@ -52,6 +52,7 @@ def choose_names(
         variants: Other names that come with the data, in the order of the labels.
 
     Raises:
+        ConfigError: If there is no such list and no such file.
         DataError: If there are no names or they do not fit the labels.
     """
     if isinstance(given, str) and variants and given in variants:
@@ -64,7 +65,7 @@ def choose_names(
         names = tuple(readable(name) for name in of_data)
         return Names(names, np.arange(len(names)), "data")
     listed = isinstance(given, str | Path)
-    names = class_names(given) if isinstance(given, str | Path) else tuple(given)
+    names = _listed(given, variants) if isinstance(given, str | Path) else tuple(given)
     source = str(given) if listed else "given"
     index = _by_name(of_data, names)
     if index is None:
@@ -76,6 +77,15 @@ def choose_names(
             )
         index = np.arange(len(names))
     return Names(names, index, source)
+
+
+def _listed(given: str | Path, variants: Mapping[str, tuple[str, ...]] | None) -> tuple[str, ...]:
+    """Return a list that comes with dinotxt or a file; errors name the data's own variants, too."""
+    try:
+        return class_names(given)
+    except ConfigError as error:
+        own = f" The data have {', '.join(variants)} themselves." if variants else ""
+        raise ConfigError(f"{error}{own}") from None
 
 
 def _imagenet(ids: Sequence[str], *, every: bool) -> Names:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.errors import DataError
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.names import choose_names, readable
 from dinotxt.text.imagenet_ids import imagenet_ids
 
@@ -76,3 +76,9 @@ def test_one_name_for_two_classes_falls_back_to_the_order() -> None:
 
 def test_underscores_and_spaces_become_single_spaces() -> None:
     assert readable(" polar__bear_ ") == "polar bear"
+
+
+def test_an_unknown_list_names_those_of_the_data_too() -> None:
+    variants = {"scientific": ("Pica pica",), "common": ("magpie",)}
+    with pytest.raises(ConfigError, match="The data have scientific, common themselves"):
+        choose_names(["Pica pica"], "latin", 1, "data", variants)
