@@ -1,10 +1,12 @@
 """``dinotxt models``: list, describe, fetch, convert and share models."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from dinotxt.cli import options
 from dinotxt.cli.publish import push, save
@@ -43,11 +45,18 @@ def info(*, name: Name, json_path: options.Json = None, quiet: options.Quiet = F
 
     with session("models info", json_path, quiet) as current:
         content = describe(name)
-        table = Table("key", "value")
+        table = Table("key", Column("value", overflow="fold"))
         for key, value in content.items():
-            table.add_row(key, str(value))
+            table.add_row(key, _lines(value))
         current.console.print(table)
         current.finish(content)
+
+
+def _lines(value: object) -> str:
+    """Return a value as text: a mapping as one line a key."""
+    if isinstance(value, Mapping):
+        value = "\n".join(f"{key}: {item}" for key, item in value.items())
+    return escape(str(value))
 
 
 @app.command()

@@ -127,6 +127,8 @@ class FeatureCacher:
             DataError: If a picture cannot be used and ``on_skip`` is None, or the disk is full.
         """
         done = self.num_done
+        if progress is not None:
+            progress(done, len(self._pairs))
         for shard in self._writer.pending():
             skipped: list[Skip] = []
             kept: list[int] = []

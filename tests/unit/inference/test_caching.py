@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on_behind_the_last_whole_shard(
     cacher = FeatureCacher(backbone, TRANSFORM, torn, tmp_path / "cache")
     assert cacher.num_done == 2
     store = cacher.run(progress=lambda *report: seen.append(report))
-    assert seen[0] == (3, 4)
+    assert seen[:2] == [(2, 4), (3, 4)]
     assert seen[-1] == (4, 4)
     np.testing.assert_array_equal(store.tokens(range(4))["avg"], whole.tokens(range(4))["avg"])
 
