@@ -61,7 +61,9 @@ class _Both:
         maps: dict[str, IndexMap] = {"truth": sample.truth, "original names": before}
         maps["optimised names"] = after
         pairs = zip(self.study.labels, self.names, strict=True)
-        legend = [new if old in synonyms(new) else f"{old}: {new}" for old, new in pairs]
+        legend = [
+            new if old == new or old in synonyms(new) else f"{old}: {new}" for old, new in pairs
+        ]
         return draw_panels(sample.picture, maps, legend, self.study.masks.name)
 
 
