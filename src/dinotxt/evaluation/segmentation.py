@@ -204,4 +204,8 @@ def _mode_protocol(mode: Mode, encoder: Encoder) -> dict[str, Any]:
         settings["size"] = encoder.defaults.short_side or encoder.transform.config.size
     if isinstance(mode, HighRes):
         settings["visits"] = round(mode.visits, 2)
-    return {"mode": type(mode).__name__, **settings}
+    return {
+        "mode": type(mode).__name__,
+        **settings,
+        "brightness": encoder.defaults.brightness,
+    }

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dinotxt.errors import CheckpointError
 from dinotxt.text import prompt
@@ -28,6 +28,8 @@ class InferenceDefaults:
         template_sets: Sets of templates that come with the model, by name; they go before those
             of the same name that ``text.prompt`` knows.
         mode: How a picture is looked at for segmentation.
+        brightness: Darker pictures are brightened to this mean, between 0 and 1, before they are
+            segmented; None: they are not.
         short_side: Short side of a picture that is segmented; None: the model's size for a whole
             picture, the window's side for windows.
         window: Side of a window.
@@ -47,6 +49,7 @@ class InferenceDefaults:
     classify: Literal["whole", "cls"] = "whole"
     template_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mode: Literal["whole", "window"] = "whole"
+    brightness: Annotated[float, Field(gt=0, lt=1)] | None = None
     short_side: int | None = None
     window: int = 448
     stride: int = 224

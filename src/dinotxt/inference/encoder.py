@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.data.exposure import brighten
 from dinotxt.data.image import ImageSource, source_name
 from dinotxt.data.transform import Picture, Transform
 from dinotxt.errors import ConfigError
@@ -176,7 +177,8 @@ class Encoder(Publishable):
         """Return the model's input ``[C, H, W]`` for a whole picture, short side ``size``."""
         short = size or self.defaults.short_side or self.transform.config.size
         target = whole_input(self.towers, picture, short)
-        return self.transform.normalize(self.transform.resize(picture, target))
+        resized = self.transform.resize(picture, target)
+        return self.transform.normalize(brighten(resized, self.defaults.brightness))
 
     def encode_text(
         self,

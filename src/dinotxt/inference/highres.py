@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.data.exposure import brighten
 from dinotxt.data.transform import Picture, picture_size
 from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.crops import CropLevel, layout
@@ -263,7 +264,8 @@ def _scaled(encoder: Encoder, picture: Picture, level: CropLevel, side: int) -> 
     width, height = (
         min(math.ceil(side / share), _LONGEST) for share in (level.width, level.height)
     )
-    return encoder.transform.normalize(encoder.transform.resize(picture, (width, height)))
+    resized = encoder.transform.resize(picture, (width, height))
+    return encoder.transform.normalize(brighten(resized, encoder.defaults.brightness))
 
 
 def _cluster(features: Features, k: int, seed: int) -> tuple[NDArray[np.int32], Features]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dinotxt.data.exposure import brighten
 from dinotxt.data.transform import Picture
 from dinotxt.errors import ConfigError
 from dinotxt.inference.dense import (
@@ -86,6 +87,7 @@ class SlidingWindow:
         """Compare a picture with texts ``[C, Dp]`` of length 1."""
         width, height = scaled_size(picture, self.short_side or self.size)
         resized = encoder.transform.resize(picture, (width, height))
+        resized = brighten(resized, encoder.defaults.brightness)
         places = windows(width, height, self.size, self.stride)
 
         def cut(place: Window, size: tuple[int, int]) -> Picture:

@@ -1,0 +1,40 @@
+"""Every way to look at a dark picture sees it as bright as the model's defaults say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinotxt.inference.dense import Mode
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.highres import HighRes
+from dinotxt.inference.window import SlidingWindow, Whole
+
+MODES = [Whole(), SlidingWindow(16, 8), HighRes(crops=4, crop_size=16, num_clusters=None)]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: type(mode).__name__)
+@pytest.mark.parametrize(("brightness", "seen"), [(None, 51 / 255), (0.5, 0.5)])
+def test_dark_pictures_are_seen_as_bright_as_the_model_wants(
+    colour_encoder: Encoder, mode: Mode, brightness: float | None, seen: float
+) -> None:
+    encoder = Encoder(
+        colour_encoder.towers,
+        colour_encoder.tokenizer,
+        colour_encoder.transform,
+        defaults=replace(colour_encoder.defaults, brightness=brightness),
+    )
+    means: list[float] = []
+    encode = encoder.towers.encode_patches
+
+    def watched(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        means.append(float(pixels.mean()))
+        return encode(pixels)
+
+    encoder.towers.encode_patches = watched  # type: ignore[method-assign]
+    picture = Image.new("RGB", (40, 32), (51, 51, 51))
+    text = np.eye(3, dtype=np.float32)
+    mode.score_map(encoder, picture, text, upsample="logits", batch_size=4)
+    assert means
+    assert means == pytest.approx([seen] * len(means), abs=0.01)
