@@ -32,5 +32,7 @@ def test_what_the_paper_leaves_out_has_no_figure() -> None:
 
 def test_every_set_of_table_6_has_a_layout() -> None:
     assert all(
-        published(name) for name in layouts() if name not in {"camvid", "voc21", "context60"}
+        published(name)
+        for name in layouts()
+        if name not in {"camvid", "voc21", "context60", "cocoobject"}
     )
