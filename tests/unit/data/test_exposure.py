@@ -37,9 +37,9 @@ def test_without_a_brightness_dark_pictures_stay_as_they_are() -> None:
 
 def test_channels_are_brightened_as_pixels_are() -> None:
     dark = _ramp(20, 120)
-    channels = np.asarray(dark).transpose(2, 0, 1).astype(np.float32) / 255
+    channels = np.asarray(dark).transpose(2, 0, 1) / np.float32(255)
     expected = np.asarray(brighten(dark, 0.45)).transpose(2, 0, 1) / 255
-    np.testing.assert_allclose(brighten(channels, 0.45), expected, atol=0.01)
+    np.testing.assert_allclose(np.asarray(brighten(channels, 0.45)), expected, atol=0.01)
 
 
 def test_a_night_is_not_made_a_day() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.inference.dense import Mode
@@ -28,7 +29,7 @@ def test_dark_pictures_are_seen_as_bright_as_the_model_wants(
     means: list[float] = []
     encode = encoder.towers.encode_patches
 
-    def watched(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def watched(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         means.append(float(pixels.mean()))
         return encode(pixels)
 
