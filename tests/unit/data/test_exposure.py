@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.data.exposure import brighten
@@ -37,8 +38,9 @@ def test_without_a_brightness_dark_pictures_stay_as_they_are() -> None:
 
 def test_channels_are_brightened_as_pixels_are() -> None:
     dark = _ramp(20, 120)
-    channels = np.asarray(dark).transpose(2, 0, 1) / np.float32(255)
-    expected = np.asarray(brighten(dark, 0.45)).transpose(2, 0, 1) / 255
+    planes = np.asarray(dark, dtype=np.float32).transpose(2, 0, 1)
+    channels: NDArray[np.float32] = np.asarray(planes / 255, dtype=np.float32)
+    expected = np.asarray(brighten(dark, 0.45), dtype=np.float32).transpose(2, 0, 1) / 255
     np.testing.assert_allclose(np.asarray(brighten(channels, 0.45)), expected, atol=0.01)
 
 
