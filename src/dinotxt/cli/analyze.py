@@ -41,7 +41,7 @@ Method = Annotated[
     Literal["synonym", "nearest"],
     typer.Option(help="Add the word that helps most as a synonym, or take the nearest (paper)."),
 ]
-Candidates = Annotated[int, typer.Option(min=1, help="Words tried for each class as synonyms.")]
+Candidates = Annotated[int, typer.Option(min=1, help="Words tried near each class name.")]
 Override = Annotated[
     list[str] | None,
     typer.Option(metavar="CLASS=NAME", help="A name set by hand and not searched. Repeats."),

@@ -15,8 +15,8 @@ from dinotxt.evaluation.analysis.regions import centre_labels, dense_features
 from dinotxt.evaluation.analysis.study import Study
 from dinotxt.evaluation.analysis.vocabulary import (
     encode_words,
+    near_words,
     nearest_names,
-    nearest_words,
     read_vocabulary,
 )
 from dinotxt.inference.encoder import Features, unit
@@ -36,7 +36,7 @@ class Search:
         vocabulary: A file with one word a line; None: WordNet's nouns.
         method: ``synonym`` adds to a name up to three words that label the pictures better with
             it, as ``name | word``; ``nearest`` takes the nearest word in its place (dino.txt, 4.5).
-        candidates: How many words a class are tried, by ``synonym``.
+        candidates: How many words near a class's name are tried, by ``synonym``.
         overrides: Names by class that are set by hand and not searched.
     """
 
@@ -74,7 +74,7 @@ class NameSearch:
         cells = self._cells(look)
         classes, means = _class_means(cells)
         free = [label for label in classes if labels[label] == names[label]]
-        near = nearest_words(words, text, means, look.text[classes], self.search.candidates)
+        near = near_words(words, text, means, look.text[classes], self.search.candidates)
         if self.search.method == "nearest":
             chosen = nearest_names(words, means @ text.T, classes, names, free)
             after = labeller(self.study.job, chosen).text

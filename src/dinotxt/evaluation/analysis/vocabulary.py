@@ -1,4 +1,4 @@
-"""Words that may name a class, and the ones nearest to a region of pictures."""
+"""Words that may name a class, and the ones near a name or a region of pictures."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -12,7 +12,6 @@ from dinotxt.text.wordnet import wordnet_nouns
 
 _TEMPLATES = "simple"  # one prompt a word: the vocabulary is large
 _WORDS_AT_ONCE = 512
-_NEAR_NAME = 50  # words that are tried at all: others fit the pictures of the search by chance
 
 
 def read_vocabulary(path: Path | None) -> tuple[str, ...]:
@@ -59,13 +58,12 @@ def encode_words(
     return text
 
 
-def nearest_words(
+def near_words(
     words: Sequence[str], text: Features, regions: Features, names: Features, count: int
 ) -> list[list[tuple[str, float]]]:
-    """Return the words nearest to each region among those near its name, with their cosines.
+    """Return the words nearest to the name of each region, with their cosines to the region.
 
-    Half of them are nearest by cosine (dino.txt, section 4.5), half by what their cosine is above
-    that of the closest other region: the former may be near to everything.
+    Words that are far from the name fit the pictures of a search by chance alone.
 
     Args:
         words: The vocabulary.
@@ -73,16 +71,16 @@ def nearest_words(
         regions: ``[C, Dp]`` of length 1, the mean dense feature of each class.
         names: ``[C, Dp]`` of length 1, the name of each class.
         count: How many a region.
+
+    Returns:
+        The nearest to the region first.
     """
-    near = regions @ text.T
     chosen = []
-    for row, values in enumerate(near):
-        others = np.delete(near, row, axis=0)
-        margin = values - others.max(axis=0) if len(others) else values
-        akin = np.array(_top(text @ names[row], _NEAR_NAME))
-        first, second = (akin[_top(value[akin], count)].tolist() for value in (values, margin))
-        places = _merged(first, second, count)
-        chosen.append([(words[place], float(values[place])) for place in places])
+    for region, name in zip(regions, names, strict=True):
+        akin = np.array(_top(text @ name, count))
+        cosines = text[akin] @ region
+        order = _top(cosines, count)
+        chosen.append([(words[akin[place]], float(cosines[place])) for place in order])
     return chosen
 
 
@@ -112,9 +110,3 @@ def nearest_names(
 
 def _top(values: Features, count: int) -> list[int]:
     return [int(place) for place in np.argsort(-values, kind="stable")[:count]]
-
-
-def _merged(first: Sequence[int], second: Sequence[int], count: int) -> list[int]:
-    """Return the heads of two lists in turn, each entry once."""
-    turns = [place for pair in zip(first, second, strict=True) for place in pair]
-    return list(dict.fromkeys(turns))[:count]
