@@ -1,7 +1,4 @@
-"""Image encoding: DINOv2 ViT-S/14 against bare timm and the machine's matmul, lite against timm.
-
-The process keeps the memory that it frees, as those of the verbs do, for both sides.
-"""
+"""Image encoding: DINOv2 ViT-S/14 against bare timm and the machine's matmul, lite against timm."""
 
 import io
 from functools import partial
@@ -13,7 +10,6 @@ from PIL import Image
 from torch import nn
 
 from dinotxt.data.transform import Transform
-from dinotxt.inference.allocator import keep_freed_memory
 from dinotxt.inference.encoder import load
 from dinotxt.inference.torch_towers import TorchTowers
 from dinotxt.models.config import (
@@ -40,7 +36,6 @@ def vit_flops(*, tokens: int, width: int, layers: int, patch: int) -> int:
 
 def measure(quick: bool) -> dict[str, Figure]:
     """Measure all figures."""
-    keep_freed_memory()
     runs = 3 if quick else 9
     pixels = np.random.default_rng(0).standard_normal((_BATCH, 3, _SIZE, _SIZE), dtype=np.float32)
     towers = dinov2()
