@@ -2,7 +2,6 @@
 
 The picture has 896x896 pixels. Rates are those of DINOv2 ViT-S/14 with random weights and 800
 crops; memory is that of features of width 1024 on the grid, from a tower that takes none itself.
-As those of the verbs do, the processes keep the memory that they free.
 """
 
 import multiprocessing
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.data.transform import Transform, TransformConfig
-from dinotxt.inference.allocator import keep_freed_memory
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.segmenter import HighRes, Segmenter
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
@@ -59,7 +57,6 @@ class PlainTowers:
 
 def measure(quick: bool) -> dict[str, Figure]:
     """Measure all figures."""
-    keep_freed_memory()
     return {**_rates(100 if quick else 800, 1 if quick else 3), "memory": _memory(quick)}
 
 
@@ -110,7 +107,6 @@ def _memory(quick: bool) -> Figure:
 
 def _growth(crops: int) -> int:
     """Return bytes."""
-    keep_freed_memory()
     encoder = Encoder(PlainTowers(), Tokenizer.clip(), Transform(TransformConfig()), "plain")
     _segmenter(encoder, 4)(_picture().resize((64, 64)))
     segment = _segmenter(encoder, crops)
