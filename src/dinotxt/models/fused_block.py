@@ -32,7 +32,12 @@ class FusedBlock(Block):  # type: ignore[misc]
         if args or options or not self._is_plain(x):
             tokens: Tensor = super().forward(x, *args, **options)
             return tokens
-        tokens = _add(x, self._attend(self.norm1(x)), self.attn.proj, self.ls1)
+        tokens = _add(
+            x.clone(memory_format=torch.contiguous_format),
+            self._attend(self.norm1(x)),
+            self.attn.proj,
+            self.ls1,
+        )
         hidden = torch.ops.aten.gelu_(_linear(self.norm2(tokens), self.mlp.fc1))
         return _add(tokens, hidden, self.mlp.fc2, self.ls2)
 
@@ -71,11 +76,13 @@ def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
 
 
 def _add(residual: Tensor, x: Tensor, layer: nn.Linear, scale: nn.Module) -> Tensor:
-    """Return the residual plus the scaled result of a linear layer."""
+    """Add the scaled result of a linear layer to the residual, in place."""
     weight, bias = layer.weight, layer.bias
     if isinstance(scale, LayerScale):
         weight = weight * scale.gamma[:, None]
         bias = None if bias is None else bias * scale.gamma
-    total = residual.clone() if bias is None else residual + bias
-    rows = total.contiguous().flatten(0, 1)
-    return torch.addmm(rows, x.flatten(0, 1), weight.t(), out=rows).view(total.shape)
+    if bias is not None:
+        residual += bias
+    rows = residual.view(-1, residual.shape[-1])
+    rows.addmm_(x.flatten(0, 1), weight.t())
+    return residual
