@@ -32,14 +32,11 @@ class FusedBlock(Block):  # type: ignore[misc]
         if args or options or not self._is_plain(x):
             tokens: Tensor = super().forward(x, *args, **options)
             return tokens
-        tokens = _add(
-            x.clone(memory_format=torch.contiguous_format),
-            self._attend(self.norm1(x)),
-            self.attn.proj,
-            self.ls1,
-        )
+        tokens = x.clone(memory_format=torch.contiguous_format)
+        _add(tokens, self._attend(self.norm1(x)), self.attn.proj, self.ls1)
         hidden = torch.ops.aten.gelu_(_linear(self.norm2(tokens), self.mlp.fc1))
-        return _add(tokens, hidden, self.mlp.fc2, self.ls2)
+        _add(tokens, hidden, self.mlp.fc2, self.ls2)
+        return tokens
 
     def _is_plain(self, x: Tensor) -> bool:
         attention, mlp = self.attn, self.mlp
@@ -75,7 +72,7 @@ def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
     return product.view(*x.shape[:2], -1)
 
 
-def _add(residual: Tensor, x: Tensor, layer: nn.Linear, scale: nn.Module) -> Tensor:
+def _add(residual: Tensor, x: Tensor, layer: nn.Linear, scale: nn.Module) -> None:
     """Add the scaled result of a linear layer to the residual, in place."""
     weight, bias = layer.weight, layer.bias
     if isinstance(scale, LayerScale):
@@ -83,6 +80,4 @@ def _add(residual: Tensor, x: Tensor, layer: nn.Linear, scale: nn.Module) -> Ten
         bias = None if bias is None else bias * scale.gamma
     if bias is not None:
         residual += bias
-    rows = residual.view(-1, residual.shape[-1])
-    rows.addmm_(x.flatten(0, 1), weight.t())
-    return residual
+    residual.view(-1, residual.shape[-1]).addmm_(x.flatten(0, 1), weight.t())
