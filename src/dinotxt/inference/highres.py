@@ -27,7 +27,7 @@ _LONGEST = 4096
 _MAX_JITTER = 0.25  # from here on a quadrilateral may lose its shape
 _TIMED_BATCHES = 3
 _BACKBONE_SHARE = 0.9
-_HELD_BYTES = 1 << 25  # of patches that are projected at once
+_HELD_BYTES = 1 << 26  # of patches that are projected at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +197,7 @@ class HighRes:
     def _encoded(
         self, encoder: Encoder, pixels: Features, level: CropLevel, batch_size: int
     ) -> Iterator[tuple[NDArray[np.float64], Features]]:
-        """Yield crops and their patches, as many at once as 32 MiB hold; the next ones overwrite.
+        """Yield crops and their patches, as many at once as 64 MiB hold; the next ones overwrite.
 
         The more there are, the less often the grid is read and written.
         """
