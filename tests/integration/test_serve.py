@@ -158,11 +158,15 @@ def test_many_clients_are_batched_and_answered_alike(server: Server) -> None:
     ],
 )
 def test_raw_rubbish_is_refused_and_the_server_goes_on(server: Server, content: bytes) -> None:
+    answer = b""
     with server.connect() as connection:
-        connection.sendall(content)
-        with suppress(ConnectionResetError):
-            status = connection.recv(4096).split(b" ", 2)[1]
-            assert status in {b"400", b"404", b"421", b"422"}
+        # A server that refuses a long request closes before it has read it all: both may fail then.
+        with suppress(ConnectionError):
+            connection.sendall(content)
+        with suppress(ConnectionError):
+            answer = connection.recv(4096)
+    assert answer or len(content) > 65_536, "refused without an answer"
+    assert not answer or answer.split(b" ", 2)[1] in {b"400", b"404", b"421", b"422"}
     assert httpx2.get(f"{server.url}/healthz").status_code == 200
 
 
