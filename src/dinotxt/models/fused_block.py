@@ -32,10 +32,13 @@ class FusedBlock(Block):  # type: ignore[misc]
         if args or options or not self._is_plain(x):
             tokens: Tensor = super().forward(x, *args, **options)
             return tokens
-        tokens = x.clone(memory_format=torch.contiguous_format)
-        _add(tokens, self._attend(self.norm1(x)), self.attn.proj, self.ls1)
+        weight, bias = _scaled(self.attn.proj, self.ls1)
+        tokens = x.contiguous() + (bias + weight @ self._value_bias())
+        _add_product(tokens, self._attend(self.norm1(x)), weight)
         hidden = torch.ops.aten.gelu_(_linear(self.norm2(tokens), self.mlp.fc1))
-        _add(tokens, hidden, self.mlp.fc2, self.ls2)
+        weight, bias = _scaled(self.mlp.fc2, self.ls2)
+        tokens += bias
+        _add_product(tokens, hidden, weight)
         return tokens
 
     def _is_plain(self, x: Tensor) -> bool:
@@ -47,7 +50,10 @@ class FusedBlock(Block):  # type: ignore[misc]
             and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
             and type(attention) is Attention
             and attention.gate is None
-            and isinstance(attention.norm, nn.Identity)
+            and all(
+                isinstance(norm, nn.Identity)
+                for norm in (attention.norm, attention.q_norm, attention.k_norm)
+            )
             and type(mlp) is Mlp
             and isinstance(mlp.fc1, nn.Linear)
             and isinstance(mlp.norm, nn.Identity)
@@ -57,12 +63,24 @@ class FusedBlock(Block):  # type: ignore[misc]
         )
 
     def _attend(self, x: Tensor) -> Tensor:
+        """Return what the heads see, without the biases of keys and values.
+
+        A bias of keys moves all scores of a query alike, which the softmax takes off; one of values
+        moves the result by itself, since the weights add up to 1.
+        """
         attention = self.attn
         shape = (*x.shape[:2], 3, attention.num_heads, attention.head_dim)
-        query, key, value = _linear(x, attention.qkv).view(shape).permute(2, 0, 3, 1, 4).unbind(0)
-        query, key = attention.q_norm(query), attention.k_norm(key)
+        product = x.flatten(0, 1) @ attention.qkv.weight.t()
+        query, key, value = product.view(shape).permute(2, 0, 3, 1, 4).unbind(0)
+        if attention.qkv.bias is not None:
+            query += attention.qkv.bias.view(shape[2:])[0][:, None]
         attended = F.scaled_dot_product_attention(query, key, value, scale=attention.scale)
         return attended.transpose(1, 2).flatten(2)
+
+    def _value_bias(self) -> Tensor:
+        weight, bias = self.attn.proj.weight, self.attn.qkv.bias
+        width = weight.shape[1]
+        return weight.new_zeros(width) if bias is None else bias[-width:]
 
 
 def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
@@ -72,13 +90,16 @@ def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
     return product.view(*x.shape[:2], -1)
 
 
-def _add(residual: Tensor, x: Tensor, layer: nn.Linear, scale: nn.Module) -> None:
-    """Add the scaled result of a linear layer to the residual, in place."""
-    weight, bias = layer.weight, layer.bias
-    if isinstance(scale, LayerScale):
-        weight = weight * scale.gamma[:, None]
-        bias = None if bias is None else bias * scale.gamma
-    if bias is not None:
-        residual += bias
+def _scaled(layer: nn.Linear, scale: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the weight and the bias of a linear layer with the layer scale that follows it."""
+    weight = layer.weight
+    bias = weight.new_zeros(weight.shape[0]) if layer.bias is None else layer.bias
+    if not isinstance(scale, LayerScale):
+        return weight, bias
+    return weight * scale.gamma[:, None], bias * scale.gamma
+
+
+def _add_product(residual: Tensor, x: Tensor, weight: Tensor) -> None:
+    """Add a product to the residual, in place."""
     rows = residual.view(-1, residual.shape[-1])
     torch.addmm(rows, x.flatten(0, 1), weight.t(), out=rows)  # PyTorch counts it, not addmm_

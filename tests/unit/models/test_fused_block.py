@@ -17,10 +17,10 @@ PLAIN: list[dict[str, Any]] = [
     {"qkv_bias": True, "init_values": 0.3},
     {"qkv_bias": True},
     {"qkv_bias": False, "proj_bias": False, "init_values": 0.3},
-    {"qkv_bias": True, "qk_norm": True},
     {"qkv_bias": True, "drop_path": 0.5, "proj_drop": 0.5},
 ]
 OTHER: list[dict[str, Any]] = [
+    {"qkv_bias": True, "qk_norm": True},
     {"qkv_bias": True, "scale_attn_norm": True},
     {"qkv_bias": True, "scale_mlp_norm": True},
     {"qkv_bias": True, "mlp_layer": SwiGLUPacked},
