@@ -7,11 +7,10 @@ import numpy as np
 
 from dinotxt.errors import ConfigError
 from dinotxt.inference.encoder import Encoder, Features, Progress
-from dinotxt.inference.prompt_cache import cache_key, read_embeddings, write_embeddings
+from dinotxt.inference.prompt_cache import kept_embeddings
 from dinotxt.text.wordnet import wordnet_nouns
 
 _TEMPLATES = "simple"  # one prompt a word: the vocabulary is large
-_WORDS_AT_ONCE = 512
 
 
 def read_vocabulary(path: Path | None) -> tuple[str, ...]:
@@ -43,19 +42,18 @@ def encode_words(
         progress: Called with (done, total) words.
     """
     patterns = encoder.defaults.find_templates(_TEMPLATES)
-    key = cache_key(f"{encoder.fingerprint} patches", words, patterns)
-    kept = read_embeddings(key, (len(words), encoder.towers.patch_dim))
-    if kept is not None:
-        return kept
-    parts = []
-    for start in range(0, len(words), _WORDS_AT_ONCE):
-        part = words[start : start + _WORDS_AT_ONCE]
-        parts.append(encoder.dense_text(encoder.average_prompts(part, patterns)))
-        if progress is not None:
-            progress(start + len(part), len(words))
-    text = np.concatenate(parts)
-    write_embeddings(key, text)
-    return text
+
+    def encode(part: Sequence[str], *, progress: Progress) -> Features:
+        return encoder.dense_text(encoder.average_prompts(part, patterns, progress=progress))
+
+    return kept_embeddings(
+        words,
+        patterns,
+        fingerprint=f"{encoder.fingerprint} patches",
+        width=encoder.towers.patch_dim,
+        encode=encode,
+        progress=progress,
+    )
 
 
 def near_words(
