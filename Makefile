@@ -32,7 +32,7 @@ test: setup  ## Run the tests that finish within minutes.
 	$(RUN)/python -m pytest -q
 
 test-all: setup  ## Run every test, the slow ones too.
-	$(RUN)/python -m pytest -q -m "not network and not gpu"
+	$(RUN)/python -m pytest -q -m "not network and not gpu" --hypothesis-profile=random
 
 check: lint types contracts  ## Lint, format, types and import contracts.
 

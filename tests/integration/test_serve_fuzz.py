@@ -31,9 +31,7 @@ _CHECKS = CHECKS.get_by_names(
         "unsupported_method",
     ]
 )
-_SETTINGS = settings(
-    max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+_SETTINGS = settings(max_examples=200, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_more_captions_than_a_batch_are_matched_like_few(
     assert _lists(matcher.match(many)) == _lists(matcher.match(CAPTIONS)) * 30
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.text(alphabet="ab ,", max_size=14), max_size=80),
     st.lists(st.text(alphabet="ab ,", min_size=1, max_size=5), min_size=1, max_size=8, unique=True),

@@ -254,7 +254,7 @@ def test_sources_have_names() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]),
     changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=4),

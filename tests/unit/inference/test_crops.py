@@ -21,7 +21,7 @@ def _seen(levels: list[CropLevel], points: NDArray[np.float64]) -> NDArray[np.in
     return total
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     crops=st.integers(1, 60),
     areas=st.lists(st.floats(0.005, 1), min_size=1, max_size=3, unique=True).map(sorted),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -42,7 +42,6 @@ def test_a_short_side_makes_windows_of_its_own_length() -> None:
     assert {(place.height, place.width) for place in windows(2048, 205, 448, 224)} == {(205, 448)}
 
 
-@settings(deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 30), st.data())
 def test_windows_cover_every_pixel(width: int, height: int, size: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, size))

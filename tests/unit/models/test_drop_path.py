@@ -17,7 +17,7 @@ def test_exactly_the_share_of_the_batch_is_kept(batch: int, kept: int) -> None:
     assert scale == batch / kept
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(batch=st.integers(1, 60), cut=st.integers(0, 60), rate=st.floats(0, 0.95))
 def test_chunks_hold_together_what_the_whole_batch_keeps(batch: int, cut: int, rate: float) -> None:
     cut = min(cut, batch)

@@ -55,7 +55,7 @@ def test_ids_equal_open_clip_on_hostile_texts(clip: Tokenizer, oracle: Any, text
     np.testing.assert_array_equal(clip(text).pad_to(77), oracle([text]).numpy())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text(st.characters(exclude_categories=["Cn"]), max_size=60))
 def test_ids_equal_open_clip_on_any_assigned_characters(
     clip: Tokenizer, oracle: Any, text: str
