@@ -6,14 +6,16 @@ from typing import Any
 from torch import Tensor, nn
 
 _POSITION_BIASES = ("rel_pos", "relative_position_bias_table")
+_ATTENDING = ("attn", "attns", "fused_attn")  # the last two: blocks whose branches run side by side
 
 
 class OwnValue(nn.Module):
     """An attention in which each token sees itself alone, so that its value is what it gets.
 
     Args:
-        attention: Any self-attention on tokens [B, N, D] or on a map [B, h, w, D]; its weights
-            are shared. What it adds by position has no meaning here and is left out.
+        attention: Any self-attention on tokens [B, N, D] or on a map [B, h, w, D], or a whole
+            block that holds one and else treats each token by itself; its weights are shared.
+            What it adds by position has no meaning here and is left out.
     """
 
     def __init__(self, attention: nn.Module) -> None:
@@ -34,11 +36,11 @@ class OwnValue(nn.Module):
 
 
 def has_values(module: Any) -> bool:
-    """Tell if a module is built as timm's vision transformers: ``blocks`` with an ``attn``."""
+    """Tell if a module is built as timm's vision transformers: ``blocks`` that attend."""
     blocks = getattr(module, "blocks", None)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
         return False
-    return isinstance(getattr(blocks[-1], "attn", None), nn.Module)
+    return any(getattr(blocks[-1], name, None) is not None for name in _ATTENDING)
 
 
 def without_last_attention(module: Any, name: str = "blocks") -> Any:
@@ -48,13 +50,14 @@ def without_last_attention(module: Any, name: str = "blocks") -> Any:
     MaskCLIP code and in TCL's).
 
     Args:
-        module: One that has blocks with an ``attn``.
+        module: One that has blocks that attend, see ``has_values``.
         name: What its list of blocks is called.
     """
     twin, blocks = _twin(module), _twin(getattr(module, name))
     last = _twin(blocks[-1])
-    last.attn = OwnValue(last.attn)
-    blocks[len(blocks) - 1] = last
+    if hasattr(last, "attn"):
+        last.attn = OwnValue(last.attn)
+    blocks[len(blocks) - 1] = last if hasattr(last, "attn") else OwnValue(last)
     setattr(twin, name, blocks)
     return twin
 

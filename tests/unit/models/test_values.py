@@ -21,26 +21,29 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
     ("eva02_tiny_patch14_224", {"img_size": 56}),
     ("vit_relpos_medium_patch16_cls_224", {}),
     ("samvit_base_patch16", {"global_attn_indexes": (1,), "window_size": 2}),
+    ("vit_base_patch16_xp_224", {}),  # attention beside the feed-forward layer, one projection
+    ("vit_small_patch16_18x2_224", {}),  # two attentions side by side
 ]
+ATTENTIONS = {"vit_small_patch16_18x2_224": 2}  # in one block; else 1
 
 
 def with_values_at_the_last_call(
-    module: Any, images: Tensor, monkeypatch: pytest.MonkeyPatch
+    module: Any, images: Tensor, monkeypatch: pytest.MonkeyPatch, attentions: int
 ) -> Tensor:
-    """Run a module whose last attention is replaced, in the kernel, by its values."""
+    """Run a module whose last block's attentions are replaced, in the kernel, by their values."""
     attention = F.scaled_dot_product_attention
     calls: list[int] = []
 
     def kernel(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
         calls.append(1)
-        if len(calls) == len(module.blocks):
+        if len(calls) > (len(module.blocks) - 1) * attentions:
             return value
         return attention(query, key, value, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(F, "scaled_dot_product_attention", kernel)
         out: Tensor = module.forward_features(images)
-    assert len(calls) == len(module.blocks)
+    assert len(calls) == len(module.blocks) * attentions
     return out
 
 
@@ -56,7 +59,7 @@ def test_the_last_attention_of_every_family_gives_its_values(
     side = options.get("img_size", 64)
     images = torch.randn(2, 3, side, side)
     assert has_values(module)
-    expected = with_values_at_the_last_call(module, images, monkeypatch)
+    expected = with_values_at_the_last_call(module, images, monkeypatch, ATTENTIONS.get(name, 1))
     actual = without_last_attention(module).forward_features(images)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(actual, module.forward_features(images), atol=1e-3)
