@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 _PICTURES = 5000
 _KILLS = 10
-_PIECES = 13  # of about 157, between one kill and the next
+_PIECES = 10  # of about 157, between one kill and the next
 _COMMIT_OFTEN = """
 from dinotxt.cli.main import main
 from dinotxt.search import index

@@ -38,7 +38,7 @@ class Server:
         return str(self.start["url"])
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", int(self.url.rsplit(":", 1)[1])), timeout=20)
+        return socket.create_connection(("127.0.0.1", int(self.url.rsplit(":", 1)[1])), timeout=60)
 
 
 def _start(folder: Path, *options: object) -> Server:
@@ -57,7 +57,7 @@ def _start(folder: Path, *options: object) -> Server:
 
 def _stop(server: Server) -> int:
     server.process.send_signal(signal.SIGTERM)
-    return server.process.wait(30)
+    return server.process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_raw_rubbish_is_refused_and_the_server_goes_on(server: Server, content: 
             answer = connection.recv(4096)
     assert answer or len(content) > 65_536, "refused without an answer"
     assert not answer or answer.split(b" ", 2)[1] in {b"400", b"404", b"421", b"422"}
-    assert httpx2.get(f"{server.url}/healthz").status_code == 200
+    assert httpx2.get(f"{server.url}/healthz", timeout=60).status_code == 200
 
 
 def test_cut_connections_leave_nothing_behind(server: Server, album: Path) -> None:
@@ -185,10 +185,11 @@ def test_cut_connections_leave_nothing_behind(server: Server, album: Path) -> No
     for part in (len(body), len(body) // 2, 0) * 8:
         with server.connect() as connection:
             connection.sendall(head + body[:part])
-    deadline = time.monotonic() + 20
-    while "dinotxt_active_requests 1.0" not in httpx2.get(f"{server.url}/metrics").text:
-        assert time.monotonic() < deadline, "requests of clients that have gone are still active"
-        time.sleep(0.1)
+    deadline = time.monotonic() + 60
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
+        while "dinotxt_active_requests 1.0" not in client.get("/metrics").text:
+            assert time.monotonic() < deadline, "requests of gone clients are still active"
+            time.sleep(0.1)
 
 
 def test_sigterm_under_load_finishes_what_was_begun(tmp_path: Path, tiny_model: Path) -> None:
@@ -201,11 +202,11 @@ def test_sigterm_under_load_finishes_what_was_begun(tmp_path: Path, tiny_model: 
         for turn in range(10_000):
             try:
                 answer = httpx2.post(
-                    f"{server.url}/v1/embed/texts", json={"texts": [f"{number} {turn}"]}, timeout=30
+                    f"{server.url}/v1/embed/texts", json={"texts": [f"{number} {turn}"]}, timeout=60
                 )
                 statuses.append(answer.status_code)
-                assert len(answer.json()["embeddings"]) == 1 or answer.status_code == 503
-            except (httpx2.ConnectError, httpx2.ReadError, httpx2.RemoteProtocolError) as error:
+                assert answer.status_code == 503 or len(answer.json()["embeddings"]) == 1
+            except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
                 if not stopping.is_set():
                     broken.append(repr(error))
                 return
@@ -213,13 +214,14 @@ def test_sigterm_under_load_finishes_what_was_begun(tmp_path: Path, tiny_model: 
     clients = [threading.Thread(target=hammer, args=(number,)) for number in range(8)]
     for client in clients:
         client.start()
-    time.sleep(1.5)
+    while len(statuses) <= 64 and not broken and any(client.is_alive() for client in clients):
+        time.sleep(0.01)
     stopping.set()
     assert _stop(server) == 0
     for client in clients:
-        client.join(30)
+        client.join(60)
     assert broken == []
-    assert len(statuses) > 8
+    assert len(statuses) > 64
     assert set(statuses) <= {200, 503}
 
 

@@ -5,8 +5,6 @@ import json
 import os
 import random
 import resource
-import signal
-import socket
 import tarfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from dinotxt.errors import CheckpointError
 from dinotxt.training.config import TrainConfig
@@ -36,9 +35,9 @@ class Launch:
     """Forked processes that train one run, as ``torchrun`` would start them."""
 
     def __init__(self, config: TrainConfig, count: int, hurt: Hurt | None = None) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        # As torchrun does: the store is the launcher's, so that nobody else can take its port.
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        port = self.store.port
         self.notes = config.output.parent / f"notes-{port}"
         self.notes.mkdir()
         context = get_context("fork")
@@ -59,7 +58,8 @@ class Launch:
 def _train(*given: Any) -> None:
     config, rank, count, port, notes, hurt = given
     torch.set_num_threads(1)
-    launch = {"RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
+    launch = {"RANK": rank, "WORLD_SIZE": count, "TORCHELASTIC_RESTART_COUNT": 0, **where}
     os.environ |= {name: str(value) for name, value in launch.items()}
     try:
         if hurt is not None:
@@ -146,13 +146,13 @@ def test_two_processes_train_the_model_of_one(config: Make, changes: tuple[str, 
 
 
 def test_a_run_goes_on_with_four_processes_and_then_with_one(config: Make) -> None:
-    alone, moved = config("alone", "steps=12"), config("moved", "steps=12")
+    alone, moved = config("alone", "steps=30"), config("moved", "steps=30")
     Trainer(alone, device="cpu").fit()
     for count in (2, 4):
         launch, before = Launch(moved, count), len(numbers(moved))
         wait_for(moved, before + 2, launch.ranks)
         for rank in launch.ranks:
-            os.kill(rank.pid or 0, signal.SIGTERM)
+            rank.terminate()
         words = launch.end()
         assert len(set(words)) == 1
         assert "stopped by SIGTERM" in words[0] or "done" in words[0]
@@ -162,7 +162,7 @@ def test_a_run_goes_on_with_four_processes_and_then_with_one(config: Make) -> No
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_sigkill_of_any_rank_changes_not_a_bit(config: Make, kills: int) -> None:
-    changes = (f"steps={16 * kills}", "checkpoint.every=3", "evaluate.every=20")
+    changes = (f"steps={16 * kills + 30}", "checkpoint.every=3", "evaluate.every=20")
     whole, killed = config("whole", *changes), config("killed", *changes)
     together(whole, 2)
     draw = random.Random(0)

@@ -33,5 +33,5 @@ def test_an_exception_reaches_the_caller_in_its_turn() -> None:
 
 
 def test_several_threads_work_at_the_same_time() -> None:
-    barrier = threading.Barrier(2, timeout=5)
+    barrier = threading.Barrier(2, timeout=60)
     assert len(list(prefetch(lambda _: barrier.wait(), range(2), num_workers=2))) == 2

@@ -74,16 +74,17 @@ def test_a_request_that_fails_does_not_fail_its_companions() -> None:
 
 
 def test_a_full_queue_refuses_with_429_and_says_when_to_come_back() -> None:
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     def wait(items: list[int]) -> list[int]:
-        gate.wait(5)
+        begun.set()
+        assert gate.wait(60)
         return items
 
     async def main() -> None:
         batcher, _ = _batcher(wait, batch_size=1, max_queue=2)
         running = asyncio.create_task(batcher.submit([0]))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(begun.wait)
         waiting = [asyncio.create_task(batcher.submit([i])) for i in (1, 2)]
         await asyncio.sleep(0)
         with pytest.raises(ApiError) as refusal:
@@ -97,17 +98,18 @@ def test_a_full_queue_refuses_with_429_and_says_when_to_come_back() -> None:
 
 
 def test_the_work_of_a_client_that_has_gone_is_not_done() -> None:
-    gate, seen = threading.Event(), list[int]()
+    begun, gate, seen = threading.Event(), threading.Event(), list[int]()
 
     def call(items: list[int]) -> list[int]:
         seen.extend(items)
-        gate.wait(5)
+        begun.set()
+        assert gate.wait(60)
         return items
 
     async def main() -> None:
         batcher, _ = _batcher(call, batch_size=1)
         running = asyncio.create_task(batcher.submit([0]))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(begun.wait)
         gone = asyncio.create_task(batcher.submit([1]))
         stays = asyncio.create_task(batcher.submit([2]))
         await asyncio.sleep(0)

@@ -73,22 +73,20 @@ def test_a_later_error_is_the_last_line(error: Exception, status: int) -> None:
 
 
 def test_a_client_that_goes_before_the_start_ends_the_work() -> None:
-    ended = []
-
-    async def work(_: OnProgress) -> int:
-        try:
-            await asyncio.sleep(30)
-        except asyncio.CancelledError:
-            ended.append(True)
-            raise
-        return 0
-
     async def main() -> None:
-        stream = ProgressStream(work, _render)
-        waiting = asyncio.create_task(stream.start())
-        await asyncio.sleep(0.01)
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def work(_: OnProgress) -> int:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            return 0
+
+        waiting = asyncio.create_task(ProgressStream(work, _render).start())
+        await begun.wait()
         waiting.cancel()
-        await asyncio.sleep(0.01)
+        await asyncio.wait_for(ended.wait(), 60)
 
     asyncio.run(main())
-    assert ended == [True]

@@ -24,7 +24,7 @@ def gate(colour_towers: Any, monkeypatch: pytest.MonkeyPatch) -> threading.Event
     event, encode = threading.Event(), colour_towers.encode_patches
 
     def wait(pixels: Any) -> Any:
-        event.wait(5)
+        assert event.wait(60)
         return encode(pixels)
 
     monkeypatch.setattr(colour_towers, "encode_patches", wait)
@@ -48,7 +48,7 @@ def test_too_many_waiting_pictures_are_refused_and_the_others_done(
             asyncio.create_task(queue.segment(content, LABELS, features, Whole(None)))
             for _ in range(4)
         ]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)
         gate.set()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         refused = [one for one in outcomes if isinstance(one, ApiError)]
@@ -78,7 +78,7 @@ def test_work_for_a_client_that_has_gone_stops_at_the_next_window(
             await asyncio.sleep(0.01)
         assert seen[0][1] > 2
         task.cancel()
-        await asyncio.sleep(0.01)
+        await asyncio.wait([task])
         gate.set()
         await queue.close()
         assert len(colour_towers.batches) == 1

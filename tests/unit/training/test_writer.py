@@ -21,7 +21,7 @@ def test_a_checkpoint_is_the_state_of_its_moment_and_is_written_meanwhile(
     go_on, save = threading.Event(), torch.save
 
     def slowly(content: dict[str, Any], stream: Any) -> None:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         save(content, stream)
 
     monkeypatch.setattr(torch, "save", slowly)
