@@ -1,4 +1,4 @@
-"""Real processes that talk over gloo, for what several of them compute together."""
+"""The same random numbers for every test, and real processes that talk over gloo."""
 
 import pickle
 import traceback
@@ -13,6 +13,11 @@ import torch.distributed as dist
 
 Together = Callable[[int, Callable[[int], Any]], list[Any]]
 _SECONDS = 300
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ WIDTH = 64
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
     for name in ("DINOTXT_WEIGHTS", "http_proxy", "HTTP_PROXY", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "*")

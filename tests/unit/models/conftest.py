@@ -1,7 +1,6 @@
 """Tiny models that several test files share."""
 
 import pytest
-import torch
 
 from dinotxt.models.config import (
     BackboneConfig,
@@ -11,11 +10,6 @@ from dinotxt.models.config import (
 )
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 70}
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture
