@@ -20,7 +20,7 @@ from dinotxt.text.tokenizer import TokenBatch, Tokenizer
 class LoadedBaseline:
     """A model of another library and what belongs to it.
 
-    Args:
+    Attributes:
         model: Both towers, in eval mode.
         tokenizer: Turns texts into ids.
         transform: How pictures become the model's input.

@@ -10,7 +10,7 @@ _DINOV2 = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_reg
 class NamedModel:
     """A model that is known by name.
 
-    Args:
+    Attributes:
         name: The name.
         backbone: Its backbone, for people.
         text_encoder: Its text encoder, for people.

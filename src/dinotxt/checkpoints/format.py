@@ -39,7 +39,7 @@ _Parsed = TypeVar("_Parsed")
 class LoadedModel:
     """A model and what belongs to it.
 
-    Args:
+    Attributes:
         model: Both towers, in eval mode.
         tokenizer: Turns texts into the text encoder's ids.
         transform: How pictures become the backbone's input.
@@ -154,7 +154,7 @@ def load_model(folder: str | Path, *, backbone_weights: str | None = None) -> Lo
     config = relocated(config, folder, backbone_weights)
     backbone = config.backbone
     model = build_model(config, initialize=False)
-    model.load_trainable({key: _upcast(value) for key, value in state.items()}, folder)
+    model.load_trainable({key: _cast(value, torch.float32) for key, value in state.items()}, folder)
     if model.frozen_hash() != content["frozen_sha256"]:
         message = (
             f"{folder} was made with other frozen weights than {backbone.weights or backbone.name}"
@@ -252,7 +252,3 @@ def _fingerprint(content: Any, transform: TransformConfig) -> str:
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
-
-
-def _upcast(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value

@@ -81,20 +81,20 @@ def _provided(url: str) -> Path | None:
 
 
 def _checked(path: Path, sha256: str | None) -> Path:
-    """Check a file against the caller's hash and the digits in its name."""
-    in_name = _HASH_IN_NAME.search(path.name)
-    expected = [value.lower() for value in (sha256, in_name and in_name[1]) if value]
-    if not expected:
-        return path
-    actual = file_hash(path)
-    for value in expected:
-        if not actual.startswith(value):
-            message = (
-                f"{path} has the SHA-256 {actual}, but {value} is expected: it is damaged or"
-                " another file; delete it and get it again."
-            )
-            raise CheckpointError(message)
+    wrong = _wrong_hash(path, path.name, sha256)
+    if wrong is not None:
+        message = f"{path} {wrong}: it is damaged or another file; delete it and get it again."
+        raise CheckpointError(message)
     return path
+
+
+def _wrong_hash(path: Path, name: str, sha256: str | None) -> str | None:
+    """Say how a file differs from the caller's hash or the digits in its name; None: it fits."""
+    in_name = _HASH_IN_NAME.search(name)
+    for expected in (sha256, in_name and in_name[1]):
+        if expected and not file_hash(path).startswith(expected.lower()):
+            return f"has the SHA-256 {file_hash(path)}, but {expected} is expected"
+    return None
 
 
 def _from_url(url: str, sha256: str | None, progress: Progress | None) -> Path:
@@ -123,8 +123,12 @@ def _download(url: str, path: Path, sha256: str | None, progress: Progress | Non
             atomic_path(path) as temporary,
         ):
             _copy(response, temporary, progress)
-            if _HASH_IN_NAME.search(path.name) or sha256:
-                _check_download(temporary, path.name, sha256)
+            wrong = _wrong_hash(temporary, path.name, sha256)
+            if wrong is not None:  # it never takes its place in the cache
+                raise CheckpointError(
+                    f"The download of {path.name} {wrong}: it was damaged on the way or replaced; "
+                    "try again or ask where it comes from."
+                )
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         message = (
@@ -145,19 +149,6 @@ def _copy(response: Any, path: Path, progress: Progress | None) -> None:
                 progress(done, total)
     if total and done != total:
         raise OSError(f"the connection broke after {done} of {total} bytes")
-
-
-def _check_download(temporary: Path, name: str, sha256: str | None) -> None:
-    """Refuse a download with a wrong hash before it takes its place in the cache."""
-    in_name = _HASH_IN_NAME.search(name)
-    actual = sha256_file(temporary)
-    for value in (sha256, in_name and in_name[1]):
-        if value and not actual.startswith(value.lower()):
-            message = (
-                f"The download of {name} has the SHA-256 {actual}, but {value} is expected: it was"
-                " damaged on the way or replaced; try again or ask where it comes from."
-            )
-            raise CheckpointError(message)
 
 
 def _from_hub(source: str) -> Path:

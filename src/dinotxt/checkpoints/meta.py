@@ -37,7 +37,7 @@ _SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}
 class MetaWeights:
     """What Meta's files hold.
 
-    Args:
+    Attributes:
         config: The architecture, with the backbone's file as its weights.
         state: The trained tensors under our names, as ``DinoTxt.trainable_state_dict`` has them.
         has_logit_scale: Whether the files held a logit scale.

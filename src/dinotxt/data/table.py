@@ -76,18 +76,6 @@ def read_labels(path: Path, report: Callable[[Skip], None]) -> Iterator[Row]:
         yield row
 
 
-def columns(path: Path) -> tuple[str, ...]:
-    """Return the names of the columns (of the first row, for JSONL)."""
-    for _, row in _read(path, lambda _: None):
-        return tuple(row)
-    return ()
-
-
-def has_labels(path: Path) -> bool:
-    """Return whether a table has a label column."""
-    return pick_column(columns(path), _LABELS) is not None
-
-
 def _rows(
     path: Path, wanted: tuple[str, ...], report: Callable[[Skip], None]
 ) -> Iterator[tuple[int, Row]]:

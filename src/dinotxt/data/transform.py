@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.data.channels import ChannelMapping, read_array
-from dinotxt.data.image import ImageSource, Limits, open_image
+from dinotxt.data.image import ImageSource, open_image
 from dinotxt.errors import ConfigError, DataError
 
 Picture = Image.Image | NDArray[np.float32]
@@ -24,7 +24,6 @@ _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_DEFAULT_LIMITS = Limits()
 _LONGEST = 16
 _LEAST_ENLARGED = 64  # two patches of 32: on one place alone a CNN's features may be all zero
 
@@ -96,19 +95,19 @@ class Transform:
         self._shift = (-mean / std).astype(np.float32)[:, None, None]
         self._byte_scale = (1 / (255 * std)).astype(np.float32)[:, None, None]
 
-    def open(self, source: ImageSource, *, limits: Limits = _DEFAULT_LIMITS) -> Picture:
+    def open(self, source: ImageSource) -> Picture:
         """Open a picture: RGB, or mapped channels ``[C, H, W]`` from 0 to 1 with a mapping.
 
         Raises:
             DataError: If the source cannot be used.
         """
         if self.config.mapping is None:
-            return open_image(source, limits=limits)
-        return self.config.mapping.apply(read_array(source, limits=limits))
+            return open_image(source)
+        return self.config.mapping.apply(read_array(source))
 
-    def load(self, source: ImageSource, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray[np.float32]:
+    def load(self, source: ImageSource) -> NDArray[np.float32]:
         """Open and transform a source to float32 ``[C, H, W]``."""
-        return self(self.open(source, limits=limits))
+        return self(self.open(source))
 
     def __call__(self, picture: Picture) -> NDArray[np.float32]:
         """Transform an opened picture to float32 ``[C, H, W]``."""
@@ -127,25 +126,6 @@ class Transform:
             return picture.resize(size, resample, box=box)
         channels = [Image.fromarray(channel).resize(size, resample, box=box) for channel in picture]
         return np.stack([np.asarray(channel) for channel in channels])
-
-    def resize_short(self, picture: Picture, short: int, *, multiple_of: int = 1) -> Picture:
-        """Resize the short side to ``short``, the aspect kept, sides rounded to a multiple.
-
-        Raises:
-            DataError: If the picture is so long that the result would exceed the pixel limit.
-        """
-        width, height = picture_size(picture)
-        scale = short / min(width, height)
-        new_width, new_height = (
-            max(1, round(side * scale / multiple_of)) * multiple_of for side in (width, height)
-        )
-        if new_width * new_height > _DEFAULT_LIMITS.max_pixels:
-            raise DataError(
-                f"A {width}x{height} picture would become {new_width}x{new_height}: crop it first."
-            )
-        if (new_width, new_height) == (width, height):
-            return picture
-        return self.resize(picture, (new_width, new_height))
 
     def normalize(self, picture: Picture) -> NDArray[np.float32]:
         """Subtract the mean and divide by the deviation: float32 ``[C, H, W]``.

@@ -21,7 +21,6 @@ _TEXTS = tuple(
     for kind in ("photo", "blurred picture", "drawing on paper", "very large view")
     for thing in ("a dog", "two red boats", "the street at night", "snow on a far mountain")
 )
-_RUNS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +58,15 @@ def verify(
     model: str,
     folders: Sequence[Path],
     *,
-    pixels: Callable[[int], Features] | None = None,
     batch_size: int = 4,
-    runs: int = _RUNS,
+    runs: int = 5,
 ) -> list[Comparison]:
     """Compare every file of exported models with the model on torch, on the CPU.
 
     Args:
         model: What was exported.
         folders: The folders of its precisions.
-        pixels: Gives pictures ``[B, C, N, N]`` for a size N; None: smooth noise.
-        batch_size: Pictures a pass, where no pictures are given.
+        batch_size: Pictures a pass, of smooth noise.
         runs: Pairs of runs; rates are their medians.
 
     Returns:
@@ -81,7 +78,7 @@ def verify(
         ours = load(folder, device="cpu")
         assert isinstance(ours.towers, OnnxTowers), "an exported model runs on ONNX Runtime"
         for size in ours.towers.sizes:
-            batch = pixels(size) if pixels else smooth_noise(peer, size, batch_size)
+            batch = smooth_noise(peer, size, batch_size)
             rows += _images(folder, ours.towers, peer.towers, batch, runs)
         rows.append(_texts(folder, ours, peer, runs))
     return rows

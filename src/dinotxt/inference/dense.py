@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from dinotxt.data.transform import Picture
 from dinotxt.inference.bilinear import Axis
-from dinotxt.inference.decoding import check_finite as check_finite  # for all modes
 from dinotxt.inference.encoder import Encoder, Features, unit
 from dinotxt.inference.geometry import Window
 
 Upsample = Literal["logits", "features"]
+_TILE_NUMBERS = 1 << 23  # 32 MiB of float32
 
 
 class ScoreMap(Protocol):
@@ -173,8 +173,8 @@ def label_tiles(
         yield slice(start, stop), *label_rows(scores, num_labels, height, width, start, stop)
 
 
-def tile_rows(scores: ScoreMap, height: int, width: int, budget: int = 1 << 23) -> int:
-    """Return how many rows of the picture may be read at once within ``budget`` numbers."""
-    by_picture = budget // (4 * width)
-    source_rows = budget / (scores.shape[1] * scores.num_texts) - 2
+def tile_rows(scores: ScoreMap, height: int, width: int) -> int:
+    """Return how many rows of the picture may be read at once, in numbers of 32 MiB."""
+    by_picture = _TILE_NUMBERS // (4 * width)
+    source_rows = _TILE_NUMBERS / (scores.shape[1] * scores.num_texts) - 2
     return max(1, min(by_picture, int(source_rows * height / scores.shape[0])))

@@ -16,7 +16,8 @@ from dinotxt.data.exposure import brighten
 from dinotxt.data.transform import Picture, picture_size
 from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.crops import CropLevel, layout
-from dinotxt.inference.dense import ScoreMap, Upsample, check_finite, cosines
+from dinotxt.inference.decoding import check_finite
+from dinotxt.inference.dense import ScoreMap, Upsample, cosines
 from dinotxt.inference.encoder import Encoder, Features, unit
 from dinotxt.inference.geometry import window_input
 from dinotxt.inference.homography import quad_areas

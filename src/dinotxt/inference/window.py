@@ -8,14 +8,8 @@ import numpy as np
 from dinotxt.data.exposure import brighten
 from dinotxt.data.transform import Picture
 from dinotxt.errors import ConfigError
-from dinotxt.inference.dense import (
-    GridScores,
-    ScoreMap,
-    Upsample,
-    WindowScores,
-    check_finite,
-    cosines,
-)
+from dinotxt.inference.decoding import check_finite
+from dinotxt.inference.dense import GridScores, ScoreMap, Upsample, WindowScores, cosines
 from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.inference.geometry import Window, scaled_size, window_input, windows
 

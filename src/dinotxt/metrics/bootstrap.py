@@ -16,16 +16,14 @@ def bootstrap_interval(
     statistic: Statistic,
     *,
     resamples: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the percentile interval of a statistic of the records' sum.
+    """Return the 95% percentile interval of a statistic of the records' sum.
 
     Args:
         records: ``[N, F]``, one row for each independent unit (a picture, a query).
         statistic: From the sums of resampled rows, ``[resamples, F]``, to ``[resamples]``.
         resamples: How many samples of ``N`` rows, with replacement.
-        level: The share of resamples inside the interval.
         seed: Of the resampling; the same seed gives the same interval.
     """
     rng = np.random.default_rng(seed)
@@ -35,9 +33,8 @@ def bootstrap_interval(
     for row in range(resamples):
         drawn = rng.integers(num_records, size=num_records)
         sums[row] = np.bincount(drawn, minlength=num_records) @ table
-    tail = 100 * (1 - level) / 2
     values = statistic(sums)
-    low, high = np.nanpercentile(values, [tail, 100 - tail])
+    low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 

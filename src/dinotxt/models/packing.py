@@ -11,7 +11,7 @@ from torch import Tensor
 class PackedTexts:
     """The real tokens of a batch in one row, texts of equal length side by side.
 
-    Args:
+    Attributes:
         ids: Token ids, [T] for T real tokens.
         positions: Place of each token in its text, [T].
         groups: (number of texts, their length) in the order of the row.

@@ -13,7 +13,7 @@ from dinotxt.errors import ConfigError
 class Tokens:
     """What a vision tower knows about a batch of pictures.
 
-    Args:
+    Attributes:
         cls: The token of the whole picture, [B, D].
         registers: Register tokens, [B, R, D]; R may be 0.
         patches: Patch tokens in row-major order, [B, h*w, D].

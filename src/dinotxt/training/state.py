@@ -1,6 +1,5 @@
 """The state of a run on disk: checkpoints that are whole or absent, and exact resume."""
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ import yaml
 
 from dinotxt.config import Config, differences, dump_yaml
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.files import atomic_path
+from dinotxt.files import atomic_path, sync
 from dinotxt.models.weights import write_pickle
 from dinotxt.training.shards import join, part_of
 
@@ -127,10 +126,10 @@ class Checkpoints:
             for reason in reasons:
                 if reason is not None:
                     raise OSError(reason)
-            _sync(self._staged(step))
+            sync(self._staged(step))
             shutil.rmtree(self.path(step), ignore_errors=True)
             self._staged(step).rename(self.path(step))
-            _sync(self.folder)
+            sync(self.folder)
             with atomic_path(self.folder / "last") as pointer:
                 pointer.write_text(self.path(step).name + "\n", "utf-8")
         except OSError as error:
@@ -193,11 +192,3 @@ def _canonical(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(_canonical(value) for value in node)
     return sys.intern(node) if type(node) is str else node
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,15 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dinotxt.data.image import (
-    ImageSource,
     Limits,
-    open_each,
     open_image,
     open_undecoded,
     source_name,
 )
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
 
 MakeImage = Callable[..., bytes]
 
@@ -236,16 +233,6 @@ def test_draft_decodes_a_jpeg_smaller_but_not_below_the_size(make_image: MakeIma
 
 def test_undecoded_picture_keeps_its_mode(make_image: MakeImage) -> None:
     assert open_undecoded(make_image(mode="L", kind="PNG")).mode == "L"
-
-
-def test_open_each_reports_the_bad_ones_and_goes_on(tmp_path: Path, make_image: MakeImage) -> None:
-    good, skips = make_image(), list[Skip]()
-    sources: list[ImageSource] = [good, b"no image", str(tmp_path / "gone.jpg"), good]
-    opened = list(open_each(sources, on_skip=skips.append))
-    assert [position for position, _ in opened] == [0, 3]
-    assert [skip.path for skip in skips] == ["<8 bytes>", str(tmp_path / "gone.jpg")]
-    with pytest.raises(DataError):
-        list(open_each(sources))
 
 
 def test_sources_have_names() -> None:

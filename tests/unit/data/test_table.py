@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from dinotxt.data.pairs import read_pairs
-from dinotxt.data.table import has_labels
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
@@ -115,13 +114,6 @@ def test_web_address_in_a_row_is_an_error_when_it_is_read(tmp_path: Path) -> Non
     (tmp_path / "a.csv").write_text("path,caption\nhttps://x.org/a.jpg,one\n")
     with pytest.raises(DataError, match="not fetched"):
         read_pairs(tmp_path / "a.csv")[0].image.open()
-
-
-def test_label_column_is_noticed(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("path,label\na.jpg,cat\n")
-    (tmp_path / "b.csv").write_text("path,caption\n")
-    assert has_labels(tmp_path / "a.csv")
-    assert not has_labels(tmp_path / "b.csv")
 
 
 def test_a_line_of_jsonl_without_a_caption_is_half_a_pair_among_many(tmp_path: Path) -> None:

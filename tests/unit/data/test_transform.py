@@ -3,12 +3,10 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from dinotxt.data.channels import ChannelMapping
-from dinotxt.data.transform import Transform, TransformConfig, picture_size
+from dinotxt.data.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -67,28 +65,6 @@ def test_squash_resizes_both_sides_and_none_keeps_the_size() -> None:
     np.testing.assert_allclose(
         none(image), ((np.asarray(image) / 255 - MEAN) / STD).transpose(2, 0, 1), atol=2e-6
     )
-
-
-@given(
-    width=st.integers(1, 200),
-    height=st.integers(1, 200),
-    short=st.integers(1, 64),
-    multiple=st.sampled_from([1, 4, 14]),
-)
-def test_short_side_resize_gives_multiples(
-    width: int, height: int, short: int, multiple: int
-) -> None:
-    found = Transform().resize_short(Image.new("RGB", (width, height)), short, multiple_of=multiple)
-    sides = picture_size(found)
-    assert all(side % multiple == 0 and side > 0 for side in sides)
-    assert abs(min(sides) - short) <= max(multiple / 2, multiple - short)
-
-
-def test_short_side_resize_keeps_a_fitting_picture_and_refuses_a_strip() -> None:
-    image = _noise(40, 28)
-    assert Transform().resize_short(image, 28) is image
-    with pytest.raises(DataError, match="crop it first"):
-        Transform().resize_short(Image.new("RGB", (60000, 1)), 512)
 
 
 def test_fingerprint_follows_every_field() -> None:

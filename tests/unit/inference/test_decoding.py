@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dinotxt.errors import DataError
-from dinotxt.inference.decoding import pixel_batches
+from dinotxt.inference.decoding import check_finite, pixel_batches
 from dinotxt.results.skip import Skip
 
 
@@ -50,3 +50,8 @@ def test_only_a_few_pictures_are_read_ahead() -> None:
     batches = pixel_batches(endless(), _load, name=str, batch_size=4, num_workers=1)
     next(batches)
     assert len(taken) < 30
+
+
+def test_features_that_are_not_finite_are_an_error() -> None:
+    with pytest.raises(DataError, match="not finite"):
+        check_finite(np.array([1, np.nan], dtype=np.float32))

@@ -3,12 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dinotxt.errors import DataError
 from dinotxt.inference.dense import (
     GridScores,
     Upsample,
     WindowScores,
-    check_finite,
     label_rows,
     tile_rows,
 )
@@ -80,8 +78,3 @@ def test_tiles_stay_within_their_budget() -> None:
     assert source_rows * 600 * 50 <= 1 << 23
     huge = GridScores(np.zeros((4, 1 << 12, 1 << 12), dtype=np.float32))
     assert tile_rows(huge, 100, 100) == 1
-
-
-def test_features_that_are_not_finite_are_an_error() -> None:
-    with pytest.raises(DataError, match="not finite"):
-        check_finite(np.array([1, np.nan], dtype=np.float32))
