@@ -2,21 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
 from dinotxt.checkpoints import meta
 from dinotxt.checkpoints.format import read_folder, write_folder
-from dinotxt.checkpoints.layouts import to_dinov2, to_dinov3
+from dinotxt.checkpoints.layouts import Layout, to_dinov2, to_dinov3
 from dinotxt.checkpoints.sources import build_tokenizer
 from dinotxt.data.transform import TransformConfig
 from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path
 from dinotxt.models.config import ModelConfig, TransformerTextConfig
 from dinotxt.models.weights import write_pickle, write_safetensors
-
-Layout = Literal["dinov2", "dinov3"]
 
 
 def from_meta(weights: meta.MetaWeights, folder: str | Path) -> None:

@@ -5,18 +5,17 @@ DINOv2 has two files: ``block_list.N...`` for the vision head and ``backbone...`
 ``text_model.`` before the same text names, and ``logit_scale``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
-from torch import Tensor
-
-from dinotxt.models.weights import StateDict
+Layout = Literal["dinov2", "dinov3"]
 
 _HEAD, _TEXT = "vision_head.", "text_encoder."
 _HEAD_V3, _TEXT_V3 = "visual_model.head.", "text_model."
 _BACKBONE_V3 = "visual_model.backbone."
 
 
-def from_dinov2(vision_head: Mapping[str, Tensor], text_encoder: Mapping[str, Tensor]) -> StateDict:
+def from_dinov2(vision_head: Mapping[str, Any], text_encoder: Mapping[str, Any]) -> dict[str, Any]:
     """Join DINOv2's two files under our names."""
     head = {
         _HEAD + key.replace("block_list.", "blocks.", 1): value
@@ -25,9 +24,9 @@ def from_dinov2(vision_head: Mapping[str, Tensor], text_encoder: Mapping[str, Te
     return head | {_TEXT + _text_name(key): value for key, value in text_encoder.items()}
 
 
-def from_dinov3(state: Mapping[str, Tensor]) -> StateDict:
+def from_dinov3(state: Mapping[str, Any]) -> dict[str, Any]:
     """Rename DINOv3's file; the backbone's weights in it are left out."""
-    renamed: StateDict = {}
+    renamed: dict[str, Any] = {}
     for key, value in state.items():
         if key.startswith(_BACKBONE_V3):
             continue
@@ -40,7 +39,7 @@ def from_dinov3(state: Mapping[str, Tensor]) -> StateDict:
     return renamed
 
 
-def to_dinov2(state: Mapping[str, Tensor]) -> tuple[StateDict, StateDict]:
+def to_dinov2(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return DINOv2's vision head and text encoder files; the logit scale is in neither."""
     head = {
         key.removeprefix(_HEAD).replace("blocks.", "block_list.", 1): value
@@ -50,7 +49,7 @@ def to_dinov2(state: Mapping[str, Tensor]) -> tuple[StateDict, StateDict]:
     return head, _text_file(state)
 
 
-def to_dinov3(state: Mapping[str, Tensor]) -> StateDict:
+def to_dinov3(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return DINOv3's single file."""
     head = {
         _HEAD_V3 + key.removeprefix(_HEAD): value
@@ -61,13 +60,24 @@ def to_dinov3(state: Mapping[str, Tensor]) -> StateDict:
     return head | text | {"logit_scale": state["logit_scale"]}
 
 
+def official_names(names: Iterable[str], layout: Layout) -> dict[str, str]:
+    """Return Meta's name of each of our names that its layout has one for."""
+    ours = {name: name for name in names} | {"logit_scale": "logit_scale"}
+    if layout == "dinov3":
+        theirs: Mapping[str, Any] = to_dinov3(ours)
+    else:
+        head, text = to_dinov2(ours)
+        theirs = {**head, **text}
+    return {name: official for official, name in theirs.items()}
+
+
 def _text_name(key: str) -> str:
     if key.startswith("head.linear_projection."):
         return key.replace("head.linear_projection.", "projection.")
     return key.removeprefix("backbone.")
 
 
-def _text_file(state: Mapping[str, Tensor]) -> StateDict:
+def _text_file(state: Mapping[str, Any]) -> dict[str, Any]:
     names = {key: key.removeprefix(_TEXT) for key in state if key.startswith(_TEXT)}
     return {
         name.replace("projection.", "head.linear_projection.")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dinotxt.checkpoints.hub import fetch
-from dinotxt.checkpoints.layouts import from_dinov2, from_dinov3
+from dinotxt.checkpoints.layouts import Layout, from_dinov2, from_dinov3, official_names
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.models.config import (
     BackboneConfig,
@@ -29,6 +29,7 @@ from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.weights import StateDict, read_state_dict
 
 _HEAD_WIDTH = 64
+_VOCAB_SIZE, _CONTEXT_LENGTH = 49408, 77
 _NOTEBOOK_LOGIT_SCALE = 100.0
 _SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}
 
@@ -41,11 +42,17 @@ class MetaWeights:
         config: The architecture, with the backbone's file as its weights.
         state: The trained tensors under our names, as ``DinoTxt.trainable_state_dict`` has them.
         has_logit_scale: Whether the files held a logit scale.
+        layout: That of the files.
+        source: The files' names, for errors.
+        names: What the files call each tensor, by our name, for errors.
     """
 
     config: ModelConfig
     state: StateDict
     has_logit_scale: bool
+    layout: Layout
+    source: str
+    names: dict[str, str]
 
 
 def load(
@@ -88,12 +95,13 @@ def load(
 
 def build(weights: MetaWeights) -> DinoTxt:
     """Build the model of files that were read, in eval mode and float32."""
+    model = DinoTxt.from_config(weights.config, initialize=False)
+    names = official_names(model.trainable_state_dict(), weights.layout) | weights.names
+    state = {key: value.float() for key, value in weights.state.items()}
+    model.load_trainable(state, weights.source, names)
     if not weights.has_logit_scale:
         message = "These files hold no logit_scale: 100 is used, as in Meta's notebooks."
         warnings.warn(message, stacklevel=3)
-    model = DinoTxt.from_config(weights.config, initialize=False)
-    state = {key: value.float() for key, value in weights.state.items()}
-    model.load_trainable(state, "The vision head and text encoder file")
     return model.eval()
 
 
@@ -116,23 +124,25 @@ def read(
         )
         raise ConfigError(message)
     backbone_path = fetch(backbone)
-    if vision_head is not None and text_encoder is not None:
-        state = from_dinov2(
-            read_state_dict(fetch(vision_head)), read_state_dict(fetch(text_encoder))
-        )
-    else:
-        assert vision_head_and_text_encoder is not None
-        state = from_dinov3(read_state_dict(fetch(vision_head_and_text_encoder)))
+    layout: Layout = "dinov2" if vision_head_and_text_encoder is None else "dinov3"
+    given = (vision_head, text_encoder, vision_head_and_text_encoder)
+    files = [file for file in given if file is not None]
+    parts = [read_state_dict(fetch(file)) for file in files]
+    state, names = (
+        from_dinov2(*held) if layout == "dinov2" else from_dinov3(*held)
+        for held in (parts, [dict(zip(part, part, strict=True)) for part in parts])
+    )
+    source = " and ".join(map(str, files))
     has_logit_scale = "logit_scale" in state
     scale = state.get("logit_scale", torch.tensor(math.log(_NOTEBOOK_LOGIT_SCALE)))
     state["logit_scale"] = scale.reshape(())
     backbone_config = infer_backbone(read_state_dict(backbone_path), backbone_path)
     config = ModelConfig(
         backbone=backbone_config,
-        vision_head=_infer_vision_head(state, vision_num_heads),
-        text_encoder=_infer_text_encoder(state, text_num_heads),
+        vision_head=_infer_vision_head(state, vision_num_heads, backbone_config),
+        text_encoder=_infer_text_encoder(state, text_num_heads, source),
     )
-    return MetaWeights(config, state, has_logit_scale)
+    return MetaWeights(config, state, has_logit_scale, layout, source, names)
 
 
 def infer_backbone(state: Mapping[str, Tensor], path: Path) -> BackboneConfig:
@@ -168,23 +178,34 @@ def infer_backbone(state: Mapping[str, Tensor], path: Path) -> BackboneConfig:
     return BackboneConfig(name=name, weights=str(path), options=options)
 
 
-def _infer_vision_head(state: StateDict, num_heads: int | None) -> VisionHeadConfig:
-    dim = _shape(state, "vision_head.ln_final.weight", "The vision head")[0]
+def _infer_vision_head(
+    state: StateDict, num_heads: int | None, backbone: BackboneConfig
+) -> VisionHeadConfig:
+    norm = state.get("vision_head.ln_final.weight")
+    dim = backbone.options["embed_dim"] if norm is None else norm.shape[0]
     return VisionHeadConfig(
         num_blocks=_depth(state, "vision_head.blocks."),
         num_heads=num_heads or max(dim // _HEAD_WIDTH, 1),
     )
 
 
-def _infer_text_encoder(state: StateDict, num_heads: int | None) -> TransformerTextConfig:
-    source = "The text encoder"
-    vocab_size, width = _shape(state, "text_encoder.token_embedding.weight", source)
+def _infer_text_encoder(
+    state: StateDict, num_heads: int | None, source: str
+) -> TransformerTextConfig:
+    """Infer the sizes; where one of the two tables is missing, the other tells the width."""
+    tokens = state.get("text_encoder.token_embedding.weight")
+    places = state.get("text_encoder.positional_embedding")
+    layers = _depth(state, "text_encoder.blocks.")
+    if (tokens is None and places is None) or not layers:
+        needed = "token_embedding.weight, positional_embedding or blocks"
+        raise CheckpointError(f"{source}: the text encoder has no {needed}: it is another model's.")
+    width = int((places if tokens is None else tokens).shape[1])  # type: ignore[union-attr]
     return TransformerTextConfig(
         width=width,
-        layers=_depth(state, "text_encoder.blocks."),
+        layers=layers,
         heads=num_heads or max(width // _HEAD_WIDTH, 1),
-        context_length=_shape(state, "text_encoder.positional_embedding", source)[0],
-        vocab_size=vocab_size,
+        context_length=_CONTEXT_LENGTH if places is None else places.shape[0],
+        vocab_size=_VOCAB_SIZE if tokens is None else tokens.shape[0],
     )
 
 

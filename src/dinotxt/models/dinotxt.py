@@ -113,8 +113,15 @@ class DinoTxt(nn.Module):
         """Return image features [B, E] of the backbone's tokens, such as cached ones."""
         return self.weigh_halves(self.vision_head.pool(self.vision_head(tokens, draw=draw)))
 
-    def encode_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return text features [B, E] of padded token ids [B, L] and their lengths [B]."""
+    def encode_text(self, token_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return text features [B, E] of padded token ids [B, L].
+
+        Args:
+            token_ids: Ids as the model's tokenizer gives them.
+            lengths: Number of real tokens of each text, [B]; None: read off the ids.
+        """
+        if lengths is None:
+            lengths = self.text_encoder.real_lengths(token_ids)
         return self.weigh_halves(self.text_encoder(token_ids, lengths))
 
     def weigh_halves(self, features: Tensor) -> Tensor:
@@ -228,17 +235,23 @@ class DinoTxt(nn.Module):
         state = self.state_dict()
         return {name: value for name, value in state.items() if name not in self._frozen}
 
-    def load_trainable(self, state: Mapping[str, Tensor], source: str | Path) -> None:
+    def load_trainable(
+        self,
+        state: Mapping[str, Tensor],
+        source: str | Path,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         """Take the values of a ``trainable_state_dict``.
 
         Args:
             state: The values; they become the parameters' storage.
             source: Where they come from, for the error.
+            names: What the source calls a key, where it has a name of its own for it.
 
         Raises:
             CheckpointError: If a key is missing, unexpected or has another shape; all are listed.
         """
-        check_keys(state, self.trainable_state_dict(), source)
+        check_keys(state, self.trainable_state_dict(), source, names)
         self.load_state_dict(dict(state), strict=False, assign=True)
 
     def frozen_hash(self) -> str:

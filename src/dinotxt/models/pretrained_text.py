@@ -68,6 +68,12 @@ class PretrainedTextEncoder(nn.Module):
         """Embed padded token ids [B, L] with their lengths [B]; return features [B, E]."""
         return self.project(self.pool(token_ids, lengths))
 
+    def real_lengths(self, token_ids: Tensor) -> Tensor:
+        """Return the lengths [B] of ids [B, L] that end with the encoder's padding id."""
+        padding = getattr(self.encoder.config, "pad_token_id", None) or 0
+        places = torch.arange(1, token_ids.shape[1] + 1, device=token_ids.device)
+        return ((token_ids != padding) * places).amax(dim=-1).clamp(min=1)
+
     def pool(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the encoder's pooled vectors [B, H], which the projections get."""
         order = torch.argsort(lengths, stable=True)

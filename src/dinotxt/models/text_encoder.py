@@ -99,6 +99,10 @@ class TextEncoder(nn.Module):
         """
         return self.project(self.pool(token_ids, lengths))
 
+    def real_lengths(self, token_ids: Tensor) -> Tensor:
+        """Return the lengths [B] of padded ids [B, L]: up to the end of text, the highest id."""
+        return token_ids.argmax(dim=-1) + 1
+
     def pool(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the end-of-text tokens [B, W], normed, which the projection gets."""
         texts = PackedTexts.from_batch(token_ids, lengths)

@@ -125,25 +125,36 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str | 
 
 
 def check_keys(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str | Path
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    source: str | Path,
+    names: Mapping[str, str] | None = None,
 ) -> None:
     """Compare names and shapes with what a model expects.
+
+    Args:
+        state: What there is.
+        expected: What the model expects.
+        source: Where it comes from, for the error.
+        names: What the source calls a key, where it has a name of its own for it.
 
     Raises:
         CheckpointError: If a key is missing, unexpected or has another shape; all are listed.
     """
-    problems = _mismatches(state, expected)
+    problems = _mismatches(state, expected, names or {})
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         message = f"{source} does not fit the model: it is of another model or size.\n{lines}"
         raise CheckpointError(message)
 
 
-def _mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    missing = [f"missing {key}" for key in expected if key not in state]
-    unexpected = [f"unexpected {key}" for key in state if key not in expected]
+def _mismatches(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], names: Mapping[str, str]
+) -> list[str]:
+    missing = [f"missing {names.get(key, key)}" for key in expected if key not in state]
+    unexpected = [f"unexpected {names.get(key, key)}" for key in state if key not in expected]
     shapes = [
-        f"{key} is {tuple(state[key].shape)}, must be {tuple(expected[key].shape)}"
+        f"{names.get(key, key)} is {tuple(state[key].shape)}, must be {tuple(expected[key].shape)}"
         for key in expected
         if key in state and state[key].shape != expected[key].shape
     ]

@@ -1,5 +1,6 @@
 import math
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +137,41 @@ def test_every_missing_unexpected_and_misshaped_key_is_listed(meta_files: MetaFi
     with pytest.raises(CheckpointError) as caught:
         load(meta_files)
     message = str(caught.value)
-    assert "missing vision_head.blocks.1.norm1.bias" in message
-    assert "unexpected vision_head.stranger" in message
-    assert "vision_head.blocks.0.attn.proj.weight is (3, 3), must be (64, 64)" in message
+    assert "missing block_list.1.norm1.bias" in message
+    assert "unexpected stranger" in message
+    assert "block_list.0.attn.proj.weight is (3, 3), must be (64, 64)" in message
+    assert f"{meta_files.vision_head} and {meta_files.text_encoder} does not fit" in message
 
 
-def test_files_that_were_swapped_are_an_error_that_names_the_missing_key(
+@pytest.mark.filterwarnings("ignore:These files hold no logit_scale")
+def test_any_key_may_be_missing_and_is_named_as_the_file_names_it(meta_files: MetaFiles) -> None:
+    for file in (meta_files.vision_head, meta_files.text_encoder):
+        whole = torch.load(file, weights_only=True)
+        for key in whole:
+            torch.save({name: value for name, value in whole.items() if name != key}, file)
+            with pytest.raises(CheckpointError, match=f"missing {re.escape(key)}$"):
+                load(meta_files)
+        torch.save(whole, file)
+
+
+def test_dinov3s_keys_are_listed_as_the_file_names_them(
+    meta_files: MetaFiles, tmp_path: Path
+) -> None:
+    path = write_dinov3(meta_files, tmp_path / "both.pth")
+    state = torch.load(path, weights_only=True)
+    del state["text_model.head.linear_projection.weight"], state["visual_model.head.ln_final.bias"]
+    torch.save(state | {"stranger": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        meta.load(backbone=meta_files.backbone, vision_head_and_text_encoder=path)
+    assert "missing text_model.head.linear_projection.weight" in str(caught.value)
+    assert "missing visual_model.head.ln_final.bias" in str(caught.value)
+    assert "unexpected stranger" in str(caught.value)
+
+
+def test_files_that_were_swapped_are_an_error_that_names_the_keys(
     meta_files: MetaFiles,
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"lacks vision_head\.ln_final"):
+    with pytest.raises(CheckpointError, match=r"unexpected backbone\.positional_embedding"):
         load(meta_files, vision_head=meta_files.text_encoder)
     with pytest.raises(CheckpointError, match=r"lacks patch_embed"):
         load(meta_files, backbone=meta_files.text_encoder)

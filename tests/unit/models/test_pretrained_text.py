@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,6 +50,15 @@ def test_the_mean_is_over_real_tokens(folder: str) -> None:
     tokens = encoder.encoder(input_ids=ids[:, :4]).last_hidden_state
     expected = encoder.projection(tokens.mean(dim=1))
     torch.testing.assert_close(encoder(ids, torch.tensor([4])), expected)
+
+
+def test_lengths_are_read_off_ids_that_end_in_padding(folder: str) -> None:
+    encoder = PretrainedTextEncoder(PretrainedTextConfig(name=folder), 16)
+    ids = torch.tensor([[5, 0, 7, 0, 0], [5, 6, 7, 8, 9], [0, 0, 0, 0, 0]])
+    assert encoder.real_lengths(ids).tolist() == [3, 5, 1]
+    roberta = SimpleNamespace(encoder=SimpleNamespace(config=SimpleNamespace(pad_token_id=9)))
+    lengths = PretrainedTextEncoder.real_lengths(roberta, ids)  # type: ignore[arg-type]
+    assert lengths.tolist() == [5, 4, 5]
 
 
 def test_the_encoder_is_frozen_and_stays_in_eval(folder: str) -> None:
