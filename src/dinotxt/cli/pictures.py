@@ -35,7 +35,11 @@ def expand_pictures(given: Sequence[str], on_skip: OnSkip) -> list[str]:
 def _expand(argument: str, on_skip: OnSkip) -> Iterator[str]:
     path = Path(argument)
     if path.is_dir():
-        yield from play_order(str(path / entry.path) for entry in scan(path, on_skip=on_skip))
+
+        def skip_below(skip: Skip) -> None:
+            on_skip(Skip(str(path / skip.path.lstrip("/")), skip.reason))
+
+        yield from play_order(str(path / entry.path) for entry in scan(path, on_skip=skip_below))
     elif path.exists() or not glob.has_magic(argument):
         if path.exists():
             yield argument

@@ -16,7 +16,11 @@ Captioned = tuple[str, ImageRef, tuple[str, ...]]
 
 
 def read_annotations(
-    path: Path, split: str | None, report: Callable[[Skip], None]
+    path: Path,
+    split: str | None,
+    report: Callable[[Skip], None],
+    *,
+    default_split: str | None = None,
 ) -> Iterator[Captioned]:
     """Yield (key, image, captions) of a COCO or a Karpathy file.
 
@@ -24,6 +28,7 @@ def read_annotations(
         path: The JSON file.
         split: For Karpathy: ``test``, ``val``, ``train`` or several joined by ``+``.
         report: Called for an entry that cannot be used.
+        default_split: For Karpathy without a split; a file of one split needs none.
 
     Raises:
         DataError: If it is neither, or the split is missing or unknown.
@@ -37,7 +42,7 @@ def read_annotations(
             raise DataError(f"{path} is COCO JSON, which has no splits: leave out #{split}.")
         yield from _coco(path, images, content["annotations"], report)
     else:
-        yield from _karpathy(path, _in_split(path, images, split), report)
+        yield from _karpathy(path, _in_split(path, images, split or default_split), report)
 
 
 def _coco(
@@ -60,8 +65,8 @@ def _coco(
 
 def _in_split(path: Path, images: list[dict[str, Any]], split: str | None) -> list[dict[str, Any]]:
     known = sorted({str(image.get("split")) for image in images})
-    wanted = set(split.split("+")) if split else set()
-    if not wanted or not wanted <= set(known):
+    wanted = set(split.split("+")) if split else set(known)
+    if (not split and len(known) != 1) or not wanted <= set(known):
         problem = f"has no split {split}" if split else "needs a split"
         raise DataError(f"{path} {problem}: add one of {', '.join(known)}, as in {path.name}#test.")
     return [image for image in images if image.get("split") in wanted]

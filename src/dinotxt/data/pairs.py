@@ -21,7 +21,11 @@ _FORMS = (
 
 
 def read_pairs(
-    data: Data, *, on_skip: Callable[[Skip], None] | None = None, need_captions: bool = True
+    data: Data,
+    *,
+    on_skip: Callable[[Skip], None] | None = None,
+    need_captions: bool = True,
+    default_split: str | None = None,
 ) -> list[Pair]:
     """Read the pairs of a data set; pictures stay on the disk until they are opened.
 
@@ -30,6 +34,8 @@ def read_pairs(
             A Karpathy file takes its split after a number sign: ``dataset_coco.json#test``.
         on_skip: Called for each record that cannot be used; None raises its error instead.
         need_captions: Whether a picture without captions is left out.
+        default_split: What is read of a Karpathy file that is named without a split; None: such
+            a file is an error, unless it has one split alone.
 
     Raises:
         DataError: If the form is not known or no pair is left.
@@ -38,7 +44,7 @@ def read_pairs(
     sources = [data] if isinstance(data, str | Path) else list(data)
     pairs: dict[str, Pair] = {}
     for source in sources:
-        for key, image, captions in _read(str(source), report):
+        for key, image, captions in _read(str(source), report, default_split):
             name = f"{source}::{key}" if key in pairs and pairs[key].image != image else key
             if need_captions and not captions:
                 report(Skip(image.name, "half a pair: it has no caption"))
@@ -81,7 +87,9 @@ def _report_missing(tars: list[Path], listing: Path, report: Callable[[Skip], No
         report(Skip(str(listing), f"it counts {said} tars, there are {len(tars)}"))
 
 
-def _read(data: str, report: Callable[[Skip], None]) -> Iterator[Captioned]:
+def _read(
+    data: str, report: Callable[[Skip], None], default_split: str | None
+) -> Iterator[Captioned]:
     file, _, split = data.partition("#") if ".json#" in data else (data, "", "")
     tars = find_tars(data, report)
     if tars:
@@ -89,7 +97,7 @@ def _read(data: str, report: Callable[[Skip], None]) -> Iterator[Captioned]:
     elif Path(data).is_dir():
         yield from _captioned(folder_samples(Path(data), report), report)
     elif file.endswith(".json"):
-        yield from read_annotations(Path(file), split or None, report)
+        yield from read_annotations(Path(file), split or None, report, default_split=default_split)
     else:
         for path in expand(data, report):
             if path.suffix.lower() not in TABLES:

@@ -30,6 +30,7 @@ _PATHS = (
 CAPTION_COLUMNS = ("captions", "caption", "text", "texts", "title", "sentence", "sentences")
 _LABELS = ("label", "class", "cls", "category")
 _MAX_FIELD = 1 << 26
+_DELIMITERS = ",;\t|"
 _ROWS = 65536
 
 
@@ -134,7 +135,6 @@ def _lines(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, st
 
 
 def _read_csv(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dict[str, Any]]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     position = 0
 
     def lines() -> Iterator[str]:
@@ -145,12 +145,40 @@ def _read_csv(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int,
 
     limit = csv.field_size_limit(_MAX_FIELD)
     try:
-        for row in csv.DictReader(lines(), delimiter=delimiter):
-            yield position, {name: value for name, value in row.items() if name is not None}
-    except csv.Error as error:
-        raise DataError(f"{path}:{position} is not readable CSV ({error}).") from error
+        reader = csv.DictReader(lines(), delimiter=_delimiter(path), strict=True)
+        columns = _columns(path, reader)
+        while True:
+            first = position + 1
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                report(Skip(f"{path}:{first}", f"the row is not readable CSV ({error})"))
+                continue
+            if row is None:
+                return
+            if None in row:
+                reason = f"the row has more cells than the {columns} of the header: quote its text"
+                report(Skip(f"{path}:{first}", reason))
+            else:
+                yield position, row
     finally:
         csv.field_size_limit(limit)
+
+
+def _columns(path: Path, reader: "csv.DictReader[str]") -> int:
+    """Read the header and return how many columns it has."""
+    try:
+        return len(reader.fieldnames or ())
+    except csv.Error as error:
+        raise DataError(f"{path}:1 is not readable CSV ({error}).") from error
+
+
+def _delimiter(path: Path) -> str:
+    """Return what separates the cells: a tab in a ``.tsv``, else what the header has."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    header = next((line for _, line in _lines(path, lambda _: None)), "")
+    return next((mark for mark in _DELIMITERS if mark in header), ",")
 
 
 def _read_jsonl(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dict[str, Any]]]:

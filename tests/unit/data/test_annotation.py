@@ -85,6 +85,19 @@ def test_karpathy_without_or_with_an_unknown_split_names_the_splits(tmp_path: Pa
         read_pairs(f"{path}#dev")
 
 
+def test_karpathy_of_one_split_needs_no_name_and_of_several_takes_the_default(
+    tmp_path: Path,
+) -> None:
+    for name in "abc":
+        _touch(tmp_path / f"{name}.jpg")
+    path = _json(tmp_path / "dataset.json", _karpathy())
+    assert [pair.key for pair in read_pairs(path, default_split="test")] == ["b.jpg"]
+    assert [pair.key for pair in read_pairs(f"{path}#train", default_split="test")] == ["a.jpg"]
+    content = _karpathy()
+    content["images"] = content["images"][2:]
+    assert [pair.key for pair in read_pairs(_json(path, content))] == ["c.jpg"]
+
+
 def test_karpathy_filepath_leads_to_the_picture(tmp_path: Path) -> None:
     content = _karpathy()
     content["images"][1]["filepath"] = "val2014"

@@ -91,10 +91,37 @@ def test_bad_rows_are_reported_by_line_and_the_others_kept(tmp_path: Path) -> No
 
 def test_csv_with_invalid_utf8_loses_that_row_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(b"path,caption\na.jpg,caf\xe9\nb.jpg,fine,too many\nc.jpg,also\n")
+    path.write_bytes(b"path,caption\na.jpg,caf\xe9\nb.jpg,fine\nc.jpg,also\n")
     skips: list[Skip] = []
     assert _read(path, skips) == [("b.jpg", ("fine",)), ("c.jpg", ("also",))]
     assert [skip.path for skip in skips] == [f"{path}:2"]
+
+
+def test_csv_row_with_an_unquoted_comma_is_reported_and_no_caption_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("path,caption\na.jpg,a dog, a cat\nb.jpg,fine\n")
+    skips: list[Skip] = []
+    assert _read(path, skips) == [("b.jpg", ("fine",))]
+    reason = "the row has more cells than the 2 of the header: quote its text"
+    assert [(skip.path, skip.reason) for skip in skips] == [(f"{path}:2", reason)]
+
+
+def test_csv_quote_that_is_never_closed_swallows_no_row_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        'path,caption\na.jpg,"one\ntwo"\nb.jpg,"three"four\nc.jpg,five\nd.jpg,"six\ne,7\n'
+    )
+    skips: list[Skip] = []
+    assert _read(path, skips) == [("a.jpg", ("one\ntwo",)), ("c.jpg", ("five",))]
+    assert [skip.path for skip in skips] == [f"{path}:4", f"{path}:6"]
+    assert "unexpected end of data" in skips[1].reason
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_csv_is_separated_by_what_its_header_has(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(f'\ufeffpath{mark}caption\r\na.jpg{mark}"one, {mark} two"\r\n'.encode())
+    assert _read(path) == [("a.jpg", (f"one, {mark} two",))]
 
 
 def test_caption_of_ten_thousand_words_fits_a_field(tmp_path: Path) -> None:

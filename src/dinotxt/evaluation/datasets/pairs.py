@@ -87,7 +87,7 @@ def open_pairs(data: str | Path, *, on_skip: Callable[[Skip], None] | None = Non
     Args:
         data: ``NAME:FOLDER`` or ``NAME:FOLDER#SPLIT`` of a published set, or any form that
             ``read_pairs`` takes; a file with a published set's own name is recognised, and all
-            of its captions count.
+            of its captions count. A Karpathy file without a split gives ``test``.
         on_skip: Called for each record that cannot be used; None raises its error instead.
 
     Raises:
@@ -95,7 +95,8 @@ def open_pairs(data: str | Path, *, on_skip: Callable[[Skip], None] | None = Non
     """
     address = parse_address(str(data), _SOURCES)
     if address is None:
-        return PairSet(tuple(read_pairs(data, on_skip=on_skip)), _recognise(str(data)))
+        pairs = read_pairs(data, on_skip=on_skip, default_split=_KARPATHY[0])
+        return PairSet(tuple(pairs), _recognise(str(data)))
     source = _SOURCES[address.name]
     split = choose_split(address.name, address.split, source.splits)
     pairs = _read(address, source, split, on_skip)

@@ -31,6 +31,14 @@ def test_coco_karpathy_is_its_test_split_with_five_captions(tmp_path: Path) -> N
     assert open_pairs(f"coco-karpathy:{tmp_path}#train").pairs[0].key == "val2014/train.jpg"
 
 
+def test_karpathy_file_without_a_split_is_evaluated_on_its_test_split(tmp_path: Path) -> None:
+    _karpathy(tmp_path, "mine.json")
+    for split in ("train", "test"):
+        picture(tmp_path / f"{split}.jpg")
+    assert [pair.key for pair in open_pairs(tmp_path / "mine.json").pairs] == ["test.jpg"]
+    assert [pair.key for pair in open_pairs(f"{tmp_path}/mine.json#train").pairs] == ["train.jpg"]
+
+
 def test_coco_val2017_is_another_set(tmp_path: Path) -> None:
     picture(tmp_path / "val2017" / "000000000139.jpg")
     content = {
