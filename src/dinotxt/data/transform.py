@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.data.channels import ChannelMapping, read_array
-from dinotxt.data.image import ImageSource, open_image
+from dinotxt.data.image import ImageSource, Limits, open_image
 from dinotxt.errors import ConfigError, DataError
 
 Picture = Image.Image | NDArray[np.float32]
@@ -24,6 +24,7 @@ _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_DEFAULT_LIMITS = Limits()
 _LONGEST = 16
 _LEAST_ENLARGED = 64  # two patches of 32: on one place alone a CNN's features may be all zero
 
@@ -95,15 +96,15 @@ class Transform:
         self._shift = (-mean / std).astype(np.float32)[:, None, None]
         self._byte_scale = (1 / (255 * std)).astype(np.float32)[:, None, None]
 
-    def open(self, source: ImageSource) -> Picture:
+    def open(self, source: ImageSource, *, limits: Limits = _DEFAULT_LIMITS) -> Picture:
         """Open a picture: RGB, or mapped channels ``[C, H, W]`` from 0 to 1 with a mapping.
 
         Raises:
             DataError: If the source cannot be used.
         """
         if self.config.mapping is None:
-            return open_image(source)
-        return self.config.mapping.apply(read_array(source))
+            return open_image(source, limits=limits)
+        return self.config.mapping.apply(read_array(source, limits=limits))
 
     def load(self, source: ImageSource) -> NDArray[np.float32]:
         """Open and transform a source to float32 ``[C, H, W]``."""
@@ -174,6 +175,14 @@ class Transform:
         if isinstance(resized, Image.Image):
             return resized.crop((left, top, left + size, top + size))
         return resized[:, top : top + size, left : left + size]
+
+
+def as_image(picture: Picture) -> Image.Image:
+    """Return what a person sees: of mapped channels the first three, or grey."""
+    if isinstance(picture, Image.Image):
+        return picture
+    channels = picture[:3] if len(picture) >= 3 else np.repeat(picture[:1], 3, axis=0)
+    return Image.fromarray(np.rint(channels.transpose(1, 2, 0) * 255).astype(np.uint8))
 
 
 def picture_size(picture: Picture) -> tuple[int, int]:

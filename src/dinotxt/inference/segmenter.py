@@ -11,7 +11,7 @@ from PIL import Image
 
 from dinotxt.data.image import ImageSource, source_name
 from dinotxt.data.prefetch import prefetch
-from dinotxt.data.transform import Picture, Transform, picture_size
+from dinotxt.data.transform import Picture, Transform, as_image, picture_size
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip
 from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_tiles, tile_rows
@@ -144,7 +144,7 @@ class Segmenter:
         width, height = picture_size(picture)
         label_map = self._label_map(scores, height, width)
         soft = self._soft_scores(scores) if self._soft else None
-        decode = partial(_show, self.encoder.transform)
+        decode = partial(_decode, self.encoder.transform)
         return Segmentation(name, label_map, self.labels, decode, soft, clusters)
 
     def _label_map(
@@ -170,13 +170,8 @@ class Segmenter:
         return out
 
 
-def _show(transform: Transform, source: ImageSource) -> Image.Image:
-    """Return a picture to draw on: mapped channels become their first three, or grey."""
-    picture = transform.open(source)
-    if isinstance(picture, Image.Image):
-        return picture
-    channels = picture[:3] if len(picture) >= 3 else np.repeat(picture[:1], 3, axis=0)
-    return Image.fromarray(np.rint(channels.transpose(1, 2, 0) * 255).astype(np.uint8))
+def _decode(transform: Transform, source: ImageSource) -> Image.Image:
+    return as_image(transform.open(source))
 
 
 def _check_mode(mode: object, towers: Towers) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dinotxt.data.transform import Picture
+from dinotxt.data.transform import Picture, as_image
 from dinotxt.results.figures import LEGEND_LETTERS
 from dinotxt.results.overlay import Entry, add_legend, blend
 from dinotxt.results.palette import (
@@ -43,7 +43,7 @@ def draw_panels(
     published = dataset in DATASET_PALETTES
     chosen = dataset_palette(str(dataset), len(labels)) if published else palette(len(labels))
     colours = np.concatenate([chosen, np.array([UNLABELLED_COLOUR], np.uint8)])
-    plain = _as_rgb(picture)
+    plain = as_image(picture)
     panels = {"picture": plain}
     for caption, label_map in maps.items():
         known = np.where((label_map >= 0) & (label_map < len(labels)), label_map, len(labels))
@@ -89,11 +89,3 @@ def _entries(
 def _rgb(colour: NDArray[np.uint8]) -> tuple[int, int, int]:
     red, green, blue = (int(value) for value in colour)
     return red, green, blue
-
-
-def _as_rgb(picture: Picture) -> Image.Image:
-    """Return what a person sees: of mapped channels the first three, or grey."""
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
-    channels = picture[:3] if len(picture) >= 3 else np.repeat(picture[:1], 3, axis=0)
-    return Image.fromarray(np.rint(channels.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
