@@ -80,7 +80,8 @@ class FusedBlock(Block):  # type: ignore[misc]
     def _value_bias(self) -> Tensor:
         weight, bias = self.attn.proj.weight, self.attn.qkv.bias
         width = weight.shape[1]
-        return weight.new_zeros(width) if bias is None else bias[-width:]
+        found: Tensor = weight.new_zeros(width) if bias is None else bias[-width:]
+        return found
 
 
 def _linear(x: Tensor, layer: nn.Linear) -> Tensor:

@@ -43,8 +43,8 @@ def encode_words(
     """
     patterns = encoder.defaults.find_templates(_TEMPLATES)
 
-    def encode(part: Sequence[str], *, progress: Progress) -> Features:
-        return encoder.dense_text(encoder.average_prompts(part, patterns, progress=progress))
+    def encode(labels: Sequence[str], *, progress: Progress) -> Features:
+        return encoder.dense_text(encoder.average_prompts(labels, patterns, progress=progress))
 
     return kept_embeddings(
         words,
