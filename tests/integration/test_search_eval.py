@@ -39,7 +39,8 @@ def test_index_and_search_find_a_picture_by_itself(
         "deleted": 0,
     }
     assert {"task", "version", "seconds", "skipped"} <= result.keys()
-    code, result, _ = run("search", out, "--image", album / "0" / "4.png", "-k", 2)
+    common = ("--batch-size", 1, "--num-workers", 0, "--device", "cpu")
+    code, result, _ = run("search", out, "--image", album / "0" / "4.png", "-k", 2, *common)
     assert code == 0
     assert result["task"] == "search"
     assert result["hits"][0]["path"] == str(album / "0" / "4.png")
@@ -56,6 +57,9 @@ def test_search_by_words_takes_the_model_from_the_index(
     scores = [hit["score"] for hit in result["hits"]]
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
+    code, _, errors = run("search", tmp_path / "index", " ")
+    assert code == 1
+    assert "The words to search for are empty" in errors
 
 
 def test_filters_and_a_contact_sheet(

@@ -54,11 +54,14 @@ def search(
     collection: Collection = "pictures",
     model: IndexModel = None,
     device: options.Device = "auto",
+    batch_size: options.BatchSize = 32,
+    num_workers: options.NumWorkers = None,
     size: IndexSize = None,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Print the pictures that fit best, the best first."""
+    del batch_size, num_workers  # every verb takes them, and one query is one pass
     if (words is None) == (image is None):
         raise typer.BadParameter('give either "WORDS" or --image FILE.')
     with session("search", json_path, quiet) as current:

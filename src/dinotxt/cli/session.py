@@ -4,6 +4,7 @@ import errno
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,10 @@ class Session:
         """Record an input that was left out and say so on standard error."""
         self.skipped.append(skip)
         self.errors.print(f"skipped {skip.path}: {skip.reason}", style="yellow", markup=False)
+
+    def warn(self, message: Warning | str, *_: object, **__: object) -> None:
+        """Say a warning on standard error as one line; the signature of ``showwarning``."""
+        self.errors.print(f"warning: {message}", style="yellow", markup=False)
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:
@@ -122,11 +127,13 @@ def output_file(path: str | Path, option: str) -> Iterator[Path]:
 def session(task: str, json_path: str | None, quiet: bool = False) -> Iterator[Session]:
     """Run a verb: what went wrong becomes one message on standard error and exit code 1.
 
-    That is a ``DinotxtError``, or a place that does not take a file.
+    That is a ``DinotxtError``, or a place that does not take a file. Warnings are said as plainly.
     """
     current = Session(task, json_path, quiet)
     try:
-        yield current
+        with warnings.catch_warnings():
+            warnings.showwarning = current.warn
+            yield current
     except DinotxtError as error:
         message = str(error)
     except OSError as error:

@@ -14,8 +14,10 @@ def encode_query(
         ConfigError: If not exactly one of words and image is given, or ``k`` is not positive.
         DataError: If the picture cannot be read.
     """
-    if (words is None) == (image is None) or (words is not None and not words.strip()):
+    if (words is None) == (image is None):
         raise ConfigError("Search either by words or by a picture.")
+    if words is not None and not words.strip():
+        raise ConfigError("The words to search for are empty: say what the picture shows.")
     if k < 1:
         raise ConfigError(f"k must be at least 1, not {k}.")
     if words is not None:

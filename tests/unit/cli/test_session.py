@@ -1,5 +1,6 @@
 import errno
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def test_an_error_is_one_message_and_exit_code_one(capsys: pytest.CaptureFixture
         raise DataError("[album] is empty: add pictures.")
     assert stop.value.exit_code == 1
     assert "error: [album] is empty: add pictures." in capsys.readouterr().err
+
+
+def test_a_warning_is_one_plain_line_and_goes_the_usual_way_after_the_verb(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with session("classify", "-"):
+            warnings.warn("[weights] are random", stacklevel=1)
+        warnings.warn("after", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["after"]
+    assert capsys.readouterr().err == "warning: [weights] are random\n"
 
 
 def test_progress_reports_without_failing(capsys: pytest.CaptureFixture[str]) -> None:
