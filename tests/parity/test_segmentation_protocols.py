@@ -5,6 +5,7 @@ The references follow mmcv 1.6 and mmsegmentation 0.27 (TCL) and the steps of DI
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ from torch import Tensor
 
 from dinotxt.evaluation.protocols import (
     NotebookWindows,
+    PatchMeanEncoder,
     PlainMeanEncoder,
     TclWindows,
     notebook_size,
+    protocol_encoder,
     resize_bilinear,
 )
-from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.encoder import Encoder, load
 from dinotxt.inference.geometry import scaled_size, windows
 from dinotxt.inference.segmenter import Segmenter
 from dinotxt.metrics.confusion import Confusion
@@ -137,6 +140,24 @@ def test_notebook_size_cuts_the_long_side(size: tuple[int, int]) -> None:
     cut = int(512 * long / short)
     expected = (512, cut) if width <= height else (cut, 512)
     assert notebook_size(Image.new("L", size), 512) == expected
+
+
+def test_notebook_text_is_the_patch_half_normalised_before_and_after_the_mean(
+    tiny_model: Path,
+) -> None:
+    usual = load(tiny_model)
+    encoder = protocol_encoder("dinov3", usual)
+    assert isinstance(encoder, PatchMeanEncoder)
+    patterns = ["a photo of a {}.", "{}", "itap of my {}."]
+    found = encoder.dense_text(encoder.encode_labels(LABELS, patterns))
+    for label, features in zip(LABELS, found, strict=True):
+        prompts = [pattern.replace("{}", label) for pattern in patterns]
+        rows = torch.from_numpy(usual.encode_text(prompts, normalize=False))
+        halves = F.normalize(rows[:, rows.shape[1] // 2 :], dim=-1)
+        expected = F.normalize(halves.mean(dim=0), dim=0).numpy()
+        np.testing.assert_allclose(features, expected, atol=1e-6)
+    whole = usual.dense_text(usual.average_prompts(LABELS, patterns))
+    assert np.abs(whole - found).max() > 1e-4  # normalising the whole first is another mean
 
 
 @pytest.mark.parametrize("size", [(100, 70), (60, 130)])

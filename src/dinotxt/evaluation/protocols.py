@@ -117,10 +117,25 @@ class PlainMeanEncoder(Encoder):
     ) -> Features:
         """Return one feature a label, ``[C, E]`` of length 1: the mean over its prompts."""
         patterns = self.defaults.find_templates(templates)
-        means = self.average_prompts(labels, patterns, normalize=False)
+        means = self.average_prompts(labels, patterns, scale=self._scaled)
         if progress is not None:
             progress(len(labels), len(labels))
         return means
+
+    def _scaled(self, features: Features) -> Features:
+        return features
+
+
+class PatchMeanEncoder(PlainMeanEncoder):
+    """An encoder that averages prompts as DINOv3's notebook does.
+
+    It takes the half of each prompt's feature that patches are compared with, and only then
+    normalises, averages and normalises. Here the other half is scaled along with it.
+    """
+
+    def _scaled(self, features: Features) -> Features:
+        length = np.linalg.norm(self.towers.dense_text(features), axis=-1, keepdims=True)
+        return np.asarray(features / np.maximum(length, 1e-12), dtype=np.float32)
 
 
 def protocol_mode(protocol: Protocol, mode: Any) -> Mode:
@@ -142,9 +157,10 @@ def protocol_mode(protocol: Protocol, mode: Any) -> Mode:
 
 def protocol_encoder(protocol: Protocol | None, encoder: Encoder) -> Encoder:
     """Return the encoder with a protocol's way to average prompts."""
-    if protocol != "tcl":
+    if protocol is None:
         return encoder
-    return PlainMeanEncoder(
+    kind = PlainMeanEncoder if protocol == "tcl" else PatchMeanEncoder
+    return kind(
         encoder.towers, encoder.tokenizer, encoder.transform, encoder.name, encoder.defaults
     )
 

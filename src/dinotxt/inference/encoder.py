@@ -249,16 +249,17 @@ class Encoder(Publishable):
         labels: Sequence[str],
         patterns: Sequence[str],
         *,
-        normalize: bool = True,
+        scale: Callable[[Features], Features] | None = None,
         progress: Progress | None = None,
     ) -> Features:
         """Return the mean over the prompts of each label, ``[C, E]`` of length 1.
 
-        With ``normalize``, as published for CLIP, each prompt's feature has length 1 before.
+        ``scale`` comes before the mean; without it each prompt's feature gets length 1, as
+        published for CLIP.
         """
         groups = prompt.expand(labels, patterns)
         texts = [text for group in groups for text in group]
-        features = self.encode_text(texts, normalize=normalize, progress=progress)
+        features = (scale or unit)(self.encode_text(texts, normalize=False, progress=progress))
         ends = np.cumsum([len(group) for group in groups])
         starts = np.concatenate([[0], ends[:-1]])
         return unit(np.add.reduceat(features, starts, axis=0))
