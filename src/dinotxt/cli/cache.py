@@ -1,7 +1,7 @@
 """``dinotxt cache``: run a frozen backbone over pairs once and keep its tokens for training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,8 +27,8 @@ Data = Annotated[
 ]
 Out = Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="The folder of the cache.")]
 Tokens = Annotated[
-    str | None,
-    typer.Option(metavar="all|pooled", help="Default: what the recipe needs, else pooled."),
+    Literal["all", "pooled"] | None,
+    typer.Option(help="Default: what the recipe needs, else pooled."),
 ]
 NumViews = Annotated[
     int | None,
@@ -77,7 +77,7 @@ def cache(
             transform,
             pairs,
             out,
-            tokens=_tokens(tokens, needed),
+            tokens=tokens or needed,
             views=_views(views, settings, transform, seed),
             device=device,
         )
@@ -125,16 +125,6 @@ def _settings(
         model = replace(model, backbone=replace(model.backbone, weights=weights))
     needed: Kind = "all" if needed_patches(run) is None else "pooled"
     return model, run.data.model_copy(update=changes), run.seed, needed
-
-
-def _tokens(given: str | None, needed: "Kind") -> "Kind":
-    if given is None:
-        return needed
-    if given == "all":
-        return "all"
-    if given == "pooled":
-        return "pooled"
-    raise typer.BadParameter(f"--tokens is {given!r}: give all or pooled.")
 
 
 def _views(

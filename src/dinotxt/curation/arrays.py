@@ -1,6 +1,6 @@
-"""NumPy files that are either whole or absent."""
+"""NumPy files that are either whole or absent, and rows by their key."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +33,17 @@ def save_parts(path: Path, parts: Iterable[NDArray[Any]], shape: tuple[int, ...]
         np.ascontiguousarray(first).tofile(stream)
         for part in iterator:
             np.ascontiguousarray(part).tofile(stream)
+
+
+def by_key(
+    keys: NDArray[np.integer[Any]], rows: NDArray[Any]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield each key with its rows, both in order; one sort, however many keys there are.
+
+    Args:
+        keys: ``[n]``, the key of each row.
+        rows: ``[n, ...]``.
+    """
+    order = np.argsort(keys, kind="stable")
+    found, starts = np.unique(keys[order], return_index=True)
+    yield from zip(found.tolist(), np.split(rows[order], starts[1:]), strict=bool(len(found)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.curation.arrays import by_key
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.tables import read_table, write_table
 
@@ -30,8 +31,8 @@ def drop_duplicates(folder: Path, tables: list[str], num_pairs: int, engine: Eng
     search = partial(_repeated, folder=folder, tables=tuple(tables), parts=parts)
     repeated: dict[int, list[NDArray[np.int32]]] = {}
     for owners, ranks in engine.map(search, range(parts)):
-        for owner in np.unique(owners):
-            repeated.setdefault(int(owner), []).append(ranks[owners == owner])
+        for owner, own in by_key(owners, ranks):
+            repeated.setdefault(owner, []).append(own)
     for owner, found in repeated.items():
         again = np.concatenate(found)
         _rewrite(folder / f"{tables[owner]}.parquet", again)

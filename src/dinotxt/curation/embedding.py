@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.curation import embedders
-from dinotxt.curation.arrays import save_array
+from dinotxt.curation.arrays import by_key, save_array
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.distinct import copies_of, find_copies, forget_copies, read_pictures
 from dinotxt.curation.engine import Engine
@@ -191,8 +191,7 @@ def _point_to_rows(
     number, table = item
     row_of = _own_rows(folder, names[number], starts[number])
     copies = copies_of(folder, number)
-    for owner in np.unique(copies[:, 1]):
-        of_owner = copies[copies[:, 1] == owner]
+    for owner, of_owner in by_key(copies[:, 1], copies):
         rows = _own_rows(folder, names[owner], starts[owner])
         row_of[of_owner[:, 0]] = rows[of_owner[:, 2]]
     path = folder / f"{table.stem}.rows.npy"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.cluster.blocks import Block, width_of
-from dinotxt.curation.block_files import block_path
+from dinotxt.curation.block_files import block_path, neighbours
 from dinotxt.curation.engine import Engine
 
 _GROUP_BYTES = 256 << 20
@@ -42,14 +42,7 @@ def near_duplicates(
         cosine: Two vectors with at least this cosine are duplicates.
         engine: Where the clusters are searched.
     """
-    rows_at_once = _GROUP_BYTES // (4 * width_of(blocks))
-    groups, first, held = [], 0, 0
-    for cluster, size in enumerate(sizes):
-        if held and held + size > rows_at_once:
-            groups.append((first, cluster))
-            first, held = cluster, 0
-        held += int(size)
-    groups.append((first, len(sizes)))
+    groups = neighbours(sizes, _GROUP_BYTES // (4 * width_of(blocks)))
     search = partial(_search, known=_Search(blocks=blocks, labels=labels, cosine=cosine))
     found = list(engine.map(search, groups))
     return np.sort(np.concatenate(found))

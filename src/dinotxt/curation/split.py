@@ -15,7 +15,7 @@ from dinotxt.cluster.assignment import nearest
 from dinotxt.cluster.blocks import Block, Vectors, blocks_of, width_of
 from dinotxt.cluster.kmeans import kmeans
 from dinotxt.curation.arrays import save_array, save_parts
-from dinotxt.curation.block_files import block_path
+from dinotxt.curation.block_files import block_path, neighbours
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.level import LevelPlan, most_centroids, num_cells, run_kmeans
 from dinotxt.errors import ConfigError, DataError
@@ -61,13 +61,14 @@ class _Cells:
     ) -> None:
         self._plan = plan
         self._counts = counts
+        self._sizes = counts.sum(1)
         self._shares = shares
         self._starts = np.cumsum(counts, axis=0) - counts  # in the order of a block
         self._before = np.cumsum(counts, axis=1) - counts  # in a cell, of earlier blocks
         self._bases = np.concatenate([[0], np.cumsum(shares)])
         row_bytes = width_of(plan.blocks) * plan.blocks[0].parts[0].open().dtype.itemsize
         self._cell_rows = max(_CELL_BYTES // row_bytes, 1)
-        self.groups = _groups(counts.sum(1), _GROUP_BYTES // row_bytes)
+        self.groups = neighbours(self._sizes, _GROUP_BYTES // row_bytes)
 
     def cluster_group(self, group: int) -> None:
         """Cluster the cells of a group; write their centroids, and labels cell by cell."""
@@ -96,7 +97,7 @@ class _Cells:
                 start = int(self._starts[cell, block.index])
                 rows = order[start : start + size]
                 labels[rows] = stored[before : before + size] + self._bases[cell]
-                at += int(self._counts[cell].sum())
+                at += int(self._sizes[cell])
         save_array(block_path(self._plan.folder / "labels", block.index), labels)
 
     def join_centroids(self) -> None:
@@ -106,7 +107,7 @@ class _Cells:
         save_parts(self._plan.folder / "centroids.npy", map(np.load, paths), shape)
 
     def _cluster_cell(self, cell: int) -> NDArray[np.float32]:
-        size = int(self._counts[cell].sum())
+        size = int(self._sizes[cell])
         seed = (*self._plan.seed, 1, cell)
         chosen = None
         if size > self._cell_rows:
@@ -118,7 +119,7 @@ class _Cells:
 
     def _label_cell(self, cell: int, centroids: NDArray[np.float32]) -> NDArray[np.int32]:
         labels = []
-        size = int(self._counts[cell].sum())
+        size = int(self._sizes[cell])
         for start in range(0, size, self._cell_rows):
             rows = np.arange(start, min(start + self._cell_rows, size))
             for block in blocks_of([self._take(cell, rows)]):
@@ -180,15 +181,3 @@ def _allocate(sizes: NDArray[np.int64], k: int, most: int) -> NDArray[np.int64]:
             more[open_cells] = 1
         shares = shares + more
     return shares
-
-
-def _groups(sizes: NDArray[np.int64], rows: int) -> list[tuple[int, int]]:
-    """Group neighbouring cells so that a group holds about a number of rows."""
-    groups, first, held = [], 0, 0
-    for cell, size in enumerate(sizes):
-        if held and held + size > rows:
-            groups.append((first, cell))
-            first, held = cell, 0
-        held += int(size)
-    groups.append((first, len(sizes)))
-    return groups

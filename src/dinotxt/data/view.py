@@ -52,10 +52,10 @@ class RandomView:
         size: The side of the square, in pixels.
     """
 
-    def __init__(self, config: ViewConfig, transform: Transform, size: int | None = None) -> None:
-        """Take the filter and, unless ``size`` is given, the size of a transform."""
+    def __init__(self, config: ViewConfig, transform: Transform) -> None:
+        """Take the filter and the size of a transform."""
         self.config = config
-        self.size = transform.config.size if size is None else size
+        self.size = transform.config.size
         self._transform = transform
 
     def __call__(self, picture: Picture, *, seed: int, epoch: int, index: int) -> Picture:

@@ -30,7 +30,7 @@ class Axis:
         return cls(low, high, (centres - low).astype(np.float32))
 
     def part(self, start: int, stop: int) -> "Axis":
-        """Return output positions ``start`` to ``stop``, their inputs counted from ``first``."""
+        """Return output positions ``start`` to ``stop``; inputs count from that of ``span``."""
         low, high = self.low[start:stop], self.high[start:stop]
         return Axis(low - low[0], high - low[0], self.weight[start:stop])
 

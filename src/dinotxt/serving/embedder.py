@@ -1,9 +1,10 @@
 """Features of pictures, texts and labels, in batches over requests and with a memory of texts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from dinotxt.serving.metrics import Metrics
 from dinotxt.serving.pictures import Decoder
 from dinotxt.text.prompt import expand
 
+Item = TypeVar("Item")
 _PROMPTS_AT_ONCE = 256  # of one request; other requests get their turn in between
 
 
@@ -55,24 +57,8 @@ class Embedder:
         self._decoder = Decoder(encoder.transform, config.limits)
         self._cache: LruCache[Phrase, Features] = LruCache(config.cache_size)
         self._lane = Lane("model")
-        self._images: Batcher[NDArray[np.float32], Features] = Batcher(
-            self._encode_images,
-            self._lane,
-            batch_size=config.batch_size,
-            batch_wait=config.batch_wait,
-            max_queue=config.limits.max_queue,
-            on_batch=metrics.batch_items.labels("image").observe,
-        )
-        self._phrases: Batcher[Phrase, Features] = Batcher(
-            self._encode_phrases,
-            self._lane,
-            batch_size=config.batch_size,
-            batch_wait=config.batch_wait,
-            max_queue=config.limits.max_queue,
-            on_batch=metrics.batch_items.labels("text").observe,
-        )
-        metrics.queued.labels("image").set_function(lambda: self._images.depth)
-        metrics.queued.labels("text").set_function(lambda: self._phrases.depth)
+        self._images = self._batcher(self._encode_images, "image", config)
+        self._phrases = self._batcher(self._encode_phrases, "text", config)
 
     async def images(self, contents: Sequence[bytes]) -> Features:
         """Return unit features ``[N, E]`` of encoded pictures.
@@ -109,6 +95,20 @@ class Embedder:
         await self._images.close()
         await self._phrases.close()
         self._lane.close()
+
+    def _batcher(
+        self, call: Callable[[list[Item]], Sequence[Features]], kind: str, config: ServeConfig
+    ) -> Batcher[Item, Features]:
+        batcher: Batcher[Item, Features] = Batcher(
+            call,
+            self._lane,
+            batch_size=config.batch_size,
+            batch_wait=config.batch_wait,
+            max_queue=config.limits.max_queue,
+            on_batch=self._metrics.batch_items.labels(kind).observe,
+        )
+        self._metrics.queued.labels(kind).set_function(lambda: batcher.depth)
+        return batcher
 
     async def _features(self, phrases: Sequence[Phrase]) -> Features:
         known: dict[Phrase, Features] = {}

@@ -126,7 +126,7 @@ def backbone_flops(backbone: Backbone, size: int) -> BackboneFlops:
     A vision transformer's are computed by formula; another network's are counted on one picture.
     """
     module, config = backbone.module, backbone.config
-    patches = _num_patches(backbone, size)
+    patches = (-(-size // backbone.patch_size)) ** 2
     prefix = backbone.num_registers + int(getattr(module, "cls_token", None) is not None)
     if is_transformer(module):
         forward, stem = _transformer(module, patches, prefix)
@@ -266,10 +266,6 @@ def _pretrained(
     )
 
 
-def _num_patches(backbone: Backbone, size: int) -> int:
-    return int((-(-size // backbone.patch_size)) ** 2)
-
-
 def _transformer(module: Any, patches: int, prefix: int) -> tuple[float, float]:
     """Return (forward, stem) of a vision transformer on so many patches and other tokens."""
     conv = module.patch_embed.proj
@@ -278,13 +274,11 @@ def _transformer(module: Any, patches: int, prefix: int) -> tuple[float, float]:
     tokens = patches + prefix
     total = stem
     for block in module.blocks:
-        weights = sum(part.weight.numel() for part in block.modules() if _is_linear(part))
+        weights = sum(
+            part.weight.numel() for part in block.modules() if isinstance(part, nn.Linear)
+        )
         total += 2.0 * tokens * weights + 4.0 * tokens**2 * block.attn.proj.in_features
     return total, stem
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear)
 
 
 @torch.no_grad()

@@ -62,7 +62,7 @@ class MetricsLog:
         self._append([asdict(record) for record in records])
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one line and sync the file."""
+        """Append one line."""
         self._append([{"step": step, "evaluation": dict(metrics)}])
 
     def closed(self) -> None:

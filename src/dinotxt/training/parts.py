@@ -30,7 +30,7 @@ def part_rows(config: TrainConfig, caption_tokens: float) -> list[dict[str, Any]
         ConfigError: If a tower is not known.
     """
     ledger = Ledger.planned(config)
-    full = _context_length(config)
+    full = config.model.text_encoder.context_length
     packed = min(caption_tokens, full)
     rows = [
         _row(f"{full} tokens", config, ledger, full),
@@ -104,7 +104,3 @@ def _gflops(flops: StepFlops, batch_size: int) -> dict[str, float]:
         "total": flops.total,
     }
     return {key: float(f"{value / batch_size / _GIGA:.5g}") for key, value in named.items()}
-
-
-def _context_length(config: TrainConfig) -> int:
-    return config.model.text_encoder.context_length

@@ -85,14 +85,6 @@ def test_strip_falls_back_to_its_centre() -> None:
     assert box == (498, 0, 502, 3)
 
 
-def test_own_size_overrides_the_transforms() -> None:
-    picture = RandomView(ViewConfig(), TRANSFORM, size=20)(
-        Image.new("RGB", (50, 30)), seed=0, epoch=0, index=0
-    )
-    assert isinstance(picture, Image.Image)
-    assert picture.size == (20, 20)
-
-
 @pytest.mark.parametrize(
     "fields", [{"scale": (0.0, 1.0)}, {"scale": (0.5, 1.5)}, {"ratio": (2.0, 1.0)}]
 )

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.transform import Picture, picture_size
-from dinotxt.errors import ConfigError
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.protocols import protocol_encoder
 from dinotxt.evaluation.segmentation import chosen_mode
 from dinotxt.inference.bilinear import Axis
 from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_tiles, tile_rows
 from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.text.prompt import check_distinct
 
 LabelMap = NDArray[np.uint16]
 _CLOSE_ODDS = 2.0
@@ -84,9 +84,7 @@ def labeller(job: Job, labels: Sequence[str], mode: Mode | None = None) -> Label
     Raises:
         ConfigError: If the model has no such embedding, or a label is there twice.
     """
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
-    if repeated:
-        raise ConfigError(f"The class name {repeated[0]!r} is there twice: change one.")
+    check_distinct(labels)
     encoder = protocol_encoder(job.options.protocol, job.encoder)
     found, _ = chosen_templates(job)
     features = encoder.encode_labels(labels, found)
