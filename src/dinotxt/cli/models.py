@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from dinotxt.cli import options
 from dinotxt.cli.publish import push, save
 from dinotxt.cli.session import session
 from dinotxt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dinotxt.checkpoints.layouts import Layout
 
 app = typer.Typer(help="List, describe, fetch, convert and share models.", no_args_is_help=True)
 app.command("push")(push)
@@ -102,10 +105,10 @@ def convert(
         str | None, typer.Option("--model", "-m", help="A model folder to write as Meta's files.")
     ] = None,
     layout: Annotated[
-        str, typer.Option("--to", metavar="dinov2|dinov3", help="Whose layout, with --model.")
+        Literal["dinov2", "dinov3"], typer.Option("--to", help="Whose layout, with --model.")
     ] = "dinov2",
     suffix: Annotated[
-        str, typer.Option("--format", metavar="pth|safetensors", help="Of Meta's files.")
+        Literal["pth", "safetensors"], typer.Option("--format", help="Of Meta's files.")
     ] = "pth",
     json_path: options.Json = None,
     quiet: options.Quiet = False,
@@ -139,14 +142,11 @@ def _from_meta(out: str, arguments: dict[str, Any]) -> list[str]:
     return sorted(str(path) for path in Path(out).iterdir() if path.is_file())
 
 
-def _to_meta(model: str, out: str, layout: str, suffix: str) -> list[str]:
+def _to_meta(model: str, out: str, layout: "Layout", suffix: str) -> list[str]:
     from dinotxt.checkpoints.convert import to_meta
     from dinotxt.checkpoints.registry import find_folder
 
     folder = find_folder(model)
     if folder is None:
         raise ConfigError(f"{model} is Meta's own already: use its files as they are.")
-    if layout not in {"dinov2", "dinov3"} or suffix not in {"pth", "safetensors"}:
-        raise ConfigError("--to is dinov2 or dinov3; --format is pth or safetensors.")
-    paths = to_meta(folder, out, layout="dinov3" if layout == "dinov3" else "dinov2", suffix=suffix)
-    return [str(path) for path in paths]
+    return [str(path) for path in to_meta(folder, out, layout=layout, suffix=suffix)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from dinotxt.data.image import Limits, Stored, open_image
+from dinotxt.data.image import Stored, open_image
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
@@ -53,9 +53,9 @@ class ImageRef:
         except (OSError, ValueError) as error:
             raise DataError(f"{self.name} cannot be read ({error}).") from error
 
-    def open(self, *, limits: Limits | None = None, draft_size: int | None = None) -> Image.Image:
+    def open(self, *, draft_size: int | None = None) -> Image.Image:
         """Return the picture, upright RGB; see ``open_image``."""
-        return open_image(self, limits=limits or Limits(), draft_size=draft_size)
+        return open_image(self, draft_size=draft_size)
 
     def _read(self, descriptor: int, max_bytes: int | None) -> bytes:
         size = self.size if self.offset is not None else os.fstat(descriptor).st_size

@@ -20,18 +20,16 @@ class OpenClip(WholeFeature):
 
     Args:
         model: What ``open_clip.create_model`` gives.
-        context_length: Text ids are padded to this length.
-        pad_id: The id that fills them.
+        context_length: Text ids are padded to this length with zeros.
 
     Raises:
         ConfigError: If the image tower is of a kind that open_clip did not have.
     """
 
-    def __init__(self, model: Any, *, context_length: int, pad_id: int = 0) -> None:
+    def __init__(self, model: Any, *, context_length: int) -> None:
         super().__init__()
         self.model = model
         self.context_length = context_length
-        self.pad_id = pad_id
         self._vision = find_tower(model.visual)
         self.patch_size: int = self._vision.patch_size
         self.embed_dim = self._width()
@@ -49,7 +47,7 @@ class OpenClip(WholeFeature):
         """Return text features [B, E] of padded token ids [B, L]; ``lengths`` has no effect."""
         del lengths
         missing = self.context_length - token_ids.shape[1]
-        padded = nn.functional.pad(token_ids, (0, missing), value=self.pad_id)
+        padded = nn.functional.pad(token_ids, (0, missing))
         return self.model.encode_text(padded)  # type: ignore[no-any-return]
 
     def encode_patches(self, images: Tensor, embedding: Embedding = "patch") -> Tensor:

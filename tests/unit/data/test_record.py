@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.data.image import Limits
 from dinotxt.data.record import ImageRef, or_raise
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
@@ -41,7 +40,7 @@ def test_missing_folder_pipe_and_address_are_refused(tmp_path: Path) -> None:
 def test_limit_of_bytes_holds(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"0123456789")
     with pytest.raises(DataError, match="more than 5"):
-        ImageRef(str(tmp_path / "a.jpg")).open(limits=Limits(max_bytes=5))
+        ImageRef(str(tmp_path / "a.jpg")).read(5)
 
 
 def test_report_raises_unless_it_is_given() -> None:
