@@ -136,22 +136,26 @@ def source_name(source: ImageSource) -> str:
         return f"<array {source.dtype} {list(source.shape)}>"
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or f"<{source.mode} image>")
-    return source.name
+    return source.name if isinstance(source, Stored) else f"<{type(source).__name__}>"
 
 
 def read_bytes(source: str | Path | bytes | Stored, limits: Limits = _DEFAULT_LIMITS) -> bytes:
     """Return the bytes of a stored picture.
 
     Raises:
-        DataError: If the file is missing, empty, larger than the limit, or an address on the web.
+        DataError: If the file is missing, empty, larger than the limit, or an address on the web,
+            or the source is of no known type.
     """
     name = source_name(source)
     if isinstance(source, bytes):
         content = source
     elif isinstance(source, str | Path):
         content = _read_path(source, limits)
-    else:
+    elif isinstance(source, Stored):
         content = source.read(limits.max_bytes)
+    else:
+        kinds = "a path, bytes, a Pillow image or a uint8 array [H, W, 3]"
+        raise DataError(f"{name} is not a picture: give {kinds}.")
     if not content:
         raise DataError(f"{name} is empty.")
     _check_bytes(len(content), name, limits)

@@ -192,7 +192,7 @@ class Encoder(Publishable):
 
         Texts of like length are encoded together, and each different text once.
         """
-        given = [texts] if isinstance(texts, str) else list(texts)
+        given = prompt.listed(texts)
         positions: dict[str, int] = {}
         rows = [positions.setdefault(text, len(positions)) for text in given]
         distinct = self._encode_distinct(list(positions), batch_size, progress)

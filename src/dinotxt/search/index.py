@@ -152,7 +152,7 @@ class ImageIndex:
         return index
 
     @classmethod
-    def open(cls, path: str | Path, *, encoder: Encoder) -> "ImageIndex":
+    def open(cls, path: str | Path, encoder: Encoder) -> "ImageIndex":
         """Open a finished index.
 
         Args:

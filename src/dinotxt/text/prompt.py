@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.errors import ConfigError
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.text.open_clip_files import zero_shot_metadata
 
 _SLOT = "{}"
@@ -120,17 +120,31 @@ _SETS: dict[str, Callable[[], tuple[str, ...]]] = {
 }
 
 
-def check_labels(labels: Sequence[str]) -> None:
-    """Refuse a bare string, an empty list and an empty label.
+def listed(texts: str | Sequence[str]) -> list[str]:
+    """Return one text or several as a list.
 
     Raises:
-        ConfigError: If the labels are one of these.
+        DataError: If one of them is not a string.
+    """
+    found = [texts] if isinstance(texts, str) else list(texts)
+    for text in found:
+        if not isinstance(text, str):
+            raise DataError(f"{text!r} is not a text: give strings, not {type(text).__name__}.")
+    return found
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse a bare string, an empty list, an empty label and what is no text.
+
+    Raises:
+        ConfigError: If the labels are one of the first three.
+        DataError: If a label is no text.
     """
     if isinstance(labels, str):
         raise ConfigError(f"Labels must be a list, such as [{labels!r}].")
     if not labels:
         raise ConfigError("There are no labels: give at least one.")
-    for label in labels:
+    for label in listed(labels):
         synonyms(label)
 
 

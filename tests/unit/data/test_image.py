@@ -104,6 +104,12 @@ def test_missing_file_folder_and_impossible_path_are_refused(tmp_path: Path) -> 
             open_image(source)
 
 
+@pytest.mark.parametrize("thing", [None, 3, ["a.jpg"], {}])
+def test_what_is_no_kind_of_source_is_refused_with_what_is(thing: Any) -> None:
+    with pytest.raises(DataError, match=rf"<{type(thing).__name__}> is not a picture: give a path"):
+        open_image(thing)
+
+
 def test_web_address_is_never_fetched() -> None:
     with pytest.raises(DataError, match="web address, which is not fetched"):
         open_image("https://example.com/a.jpg")

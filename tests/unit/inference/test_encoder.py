@@ -112,6 +112,14 @@ def test_texts_without_finite_features_are_an_error(
         colour_encoder.encode_text("red")
 
 
+def test_what_is_no_text_is_an_error(colour_encoder: Encoder) -> None:
+    things: Any = ["red", 3]
+    with pytest.raises(DataError, match="3 is not a text: give strings, not int"):
+        colour_encoder.encode_text(things)
+    with pytest.raises(DataError, match="3 is not a text"):
+        colour_encoder.encode_labels(things)
+
+
 def test_texts_keep_their_order_and_repeated_ones_are_encoded_once(
     colour_encoder: Encoder, colour_towers: Any
 ) -> None:

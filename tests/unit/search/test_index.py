@@ -45,7 +45,7 @@ def test_a_picture_finds_itself(album: Path, make_encoder: MakeEncoder) -> None:
 
 def test_an_index_opens_again(album: Path, make_encoder: MakeEncoder) -> None:
     built = ImageIndex.build(make_encoder(), album, album.parent / "index")
-    opened = ImageIndex.open(album.parent / "index", encoder=make_encoder())
+    opened = ImageIndex.open(album.parent / "index", make_encoder())
     assert opened.search("yellow") == built.search("yellow")
     assert opened.changes == (0, 0, 0)
     assert opened.root == album
