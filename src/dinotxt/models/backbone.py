@@ -16,6 +16,8 @@ from dinotxt.models.tokens import Tokens
 from dinotxt.models.values import has_values, without_last_attention
 from dinotxt.models.weights import hash_tensors
 
+_PROBE = 224
+
 
 class Backbone(nn.Module):
     """Turns pictures into tokens; frozen, it stays in eval mode and out of every state dict.
@@ -34,7 +36,7 @@ class Backbone(nn.Module):
         self.module = module
         self._levels = Levels(module, config.levels) if config.levels else None
         self.width: int = self._levels.width if self._levels else module.num_features
-        self.patch_size = self._levels.stride if self._levels else _patch_size(module)
+        self.patch_size = self._levels.stride if self._levels else _patch_size(module, config)
         has_cls_token = getattr(module, "cls_token", None) is not None
         self._num_prefix: int = getattr(module, "num_prefix_tokens", int(has_cls_token))
         self._has_cls = self._num_prefix > 0 and getattr(module, "cls_token", self) is not None
@@ -135,13 +137,29 @@ class Backbone(nn.Module):
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
 
 
-def _patch_size(module: Any) -> int:
+def _patch_size(module: Any, config: BackboneConfig) -> int:
     if hasattr(module, "patch_size"):
         return int(module.patch_size)
     if stages(module):
         return int(stages(module)[-1]["reduction"])
-    message = "The backbone's module needs `patch_size`: the pixels along one side of a patch."
-    raise ConfigError(message)
+    stride = _stride_of_map(module, config.in_channels)
+    if stride is None:
+        message = "The backbone's module needs `patch_size`: the pixels along one side of a patch."
+        raise ConfigError(message)
+    return stride
+
+
+def _stride_of_map(module: Any, channels: int) -> int | None:
+    """Return the pixels along one side of a cell of the map [B, D, h, w] that a module gives."""
+    training = module.training
+    try:
+        with torch.no_grad():
+            features = module.eval().forward_features(torch.zeros(1, channels, _PROBE, _PROBE))
+    except Exception:
+        return None
+    finally:
+        module.train(training)
+    return round(_PROBE / features.shape[-1]) if features.ndim == 4 else None
 
 
 def _norms_after_pooling(module: Any) -> bool:

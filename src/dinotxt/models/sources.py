@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import nn
 
-from dinotxt.errors import CheckpointError, ConfigError
+from dinotxt.errors import CheckpointError, ConfigError, DinotxtError
 from dinotxt.models.config import BackboneConfig
 from dinotxt.models.huggingface import HuggingFaceVision
 from dinotxt.models.position import PositionEmbedding
@@ -76,12 +76,16 @@ def _call(config: BackboneConfig) -> nn.Module:
     except (ImportError, AttributeError) as error:
         message = f"backbone.name {config.name!r}: {error}; write `package.module:function`."
         raise ConfigError(message) from None
-    module = function(**config.options)
+    try:
+        module: nn.Module = function(**config.options)
+    except DinotxtError:
+        raise
+    except Exception as error:  # the user's code fails in any way
+        raise ConfigError(f"{config.name} failed: {type(error).__name__}: {error}.") from error
     for attribute in ("forward_features", "num_features"):
-        if not hasattr(module, attribute):
+        if not isinstance(module, nn.Module) or not hasattr(module, attribute):
             message = f"{config.name} must return a module with `{attribute}`, as timm's have."
             raise ConfigError(message)
-    assert isinstance(module, nn.Module)
     return module
 
 

@@ -265,6 +265,26 @@ def test_a_users_module_without_a_patch_size_is_refused() -> None:
             Backbone(module, BackboneConfig(name="own:make"))
 
 
+class OwnConvolutions(nn.Module):
+    """A stranger's convolutional network, which says nothing of its stride."""
+
+    num_features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(5, 4, 3, stride=4, padding=1)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return a map."""
+        return self.conv(images)  # type: ignore[no-any-return]
+
+
+def test_the_stride_of_a_users_convolutional_network_is_seen_in_its_map() -> None:
+    backbone = Backbone(OwnConvolutions(), BackboneConfig(name="own:make", in_channels=5))
+    assert backbone.patch_size == 4
+    assert backbone(torch.ones(1, 5, 16, 24)).grid == (4, 6)
+
+
 def test_a_module_that_gives_another_number_of_tokens_is_refused() -> None:
     module = OwnNetwork()
     module.num_prefix_tokens = 1

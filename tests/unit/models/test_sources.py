@@ -60,6 +60,16 @@ def test_a_function_that_returns_no_backbone_is_an_error(own_package: ModuleType
         build_module(config("stranger_package:build"))
 
 
+def test_a_function_that_fails_is_an_error_with_its_words(own_package: ModuleType) -> None:
+    def build() -> nn.Module:
+        raise RuntimeError("weights.bin is not here")
+
+    own_package.build = build  # type: ignore[attr-defined]
+    words = r"stranger_package:build failed: RuntimeError: weights\.bin is not here"
+    with pytest.raises(ConfigError, match=words):
+        build_module(config("stranger_package:build"))
+
+
 @pytest.mark.parametrize("name", ["os:system", "subprocess:run", "builtins:exec"])
 def test_the_standard_library_is_never_called(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="standard library"):
