@@ -86,7 +86,7 @@ def open_image(
         source: A path, the bytes of a file, a Pillow image, a uint8 array ``[H, W, 3]`` or
             ``[H, W]``, or a stored picture such as an ``ImageRef``.
         limits: Caps on bytes and pixels.
-        draft_size: A JPEG may be decoded smaller, its sides no less than this (fast training).
+        draft_size: A JPEG may be decoded smaller, its sides no less than this (small copies).
 
     Raises:
         DataError: If it is not an image, damaged, too large or of an unknown kind.

@@ -64,9 +64,10 @@ def choose_names(
             raise DataError(f"{data} has no class names: give them with --classes NAME|FILE.")
         names = tuple(readable(name) for name in of_data)
         return Names(names, np.arange(len(names)), "data")
-    listed = isinstance(given, str | Path)
-    names = _listed(given, variants) if isinstance(given, str | Path) else tuple(given)
-    source = str(given) if listed else "given"
+    if isinstance(given, str | Path):
+        names, source = _listed(given, variants), str(given)
+    else:
+        names, source = tuple(given), "given"
     index = _by_name(of_data, names)
     if index is None:
         expected = len(of_data) or num_labels

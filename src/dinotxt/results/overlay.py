@@ -29,6 +29,12 @@ class Entry:
     colour: tuple[int, int, int]
     share: float | None
 
+    @classmethod
+    def of(cls, text: str, colour: NDArray[np.uint8], share: float) -> "Entry":
+        """Make a line of a colour ``[3]`` of a palette."""
+        red, green, blue = colour.tolist()
+        return cls(text, (red, green, blue), share)
+
 
 def blend(
     picture: NDArray[np.uint8],

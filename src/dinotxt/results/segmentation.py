@@ -162,7 +162,7 @@ class Segmentation:
         names = (*self.labels, UNLABELLED)
         order = np.argsort(-shares, kind="stable")
         present = [int(i) for i in order if shares[i] > 0]
-        return [Entry(names[i], _rgb(colours[i]), float(shares[i])) for i in present]
+        return [Entry.of(names[i], colours[i], float(shares[i])) for i in present]
 
     def _shares(self) -> NDArray[np.float64]:
         """Return ``[C + 1]`` fractions; the last is unlabelled."""
@@ -192,8 +192,3 @@ class Segmentation:
             known = ", ".join(self.labels[:10])
             raise ConfigError(f"{label!r} is not among the labels ({known}).")
         return self.labels.index(label)
-
-
-def _rgb(colour: NDArray[np.uint8]) -> tuple[int, int, int]:
-    red, green, blue = (int(value) for value in colour)
-    return red, green, blue

@@ -59,8 +59,6 @@ def period(text: str) -> tuple[date, date]:
 def _last_day(first: date, month: int | None, day: int | None) -> date:
     if day is not None:
         return first
-    if month is None:
+    if month in (None, 12):
         return date(first.year, 12, 31)
-    if month == 12:
-        return date(first.year, 12, 31)
-    return date.fromordinal(date(first.year, month + 1, 1).toordinal() - 1)
+    return date.fromordinal(date(first.year, first.month + 1, 1).toordinal() - 1)

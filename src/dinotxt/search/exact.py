@@ -49,15 +49,12 @@ class ExactIndex:
 
     Args:
         vectors: ``float32 [N, E]``, in memory or memory-mapped.
-        num_threads: For a few queries (default: ``OMP_NUM_THREADS``, or one a core). Many
-            queries at a time run on the threads of BLAS.
     """
 
     engine = "exact"
 
-    def __init__(self, vectors: Vectors, *, num_threads: int | None = None) -> None:
+    def __init__(self, vectors: Vectors) -> None:
         self.vectors = vectors
-        self._num_threads = num_threads or _num_threads()
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -90,7 +87,7 @@ class ExactIndex:
     def _search(
         self, queries: Vectors, k: int, total: int, among: Rows | None
     ) -> tuple[Vectors, Rows]:
-        num_threads = min(self._num_threads, total // _THREAD_ROWS)
+        num_threads = min(_num_threads(), total // _THREAD_ROWS)
         if len(queries) > _FEW_QUERIES or num_threads <= 1:
             return self._scan(queries, k, range(total), among)
         cuts = pairwise(np.linspace(0, total, num_threads + 1, dtype=int).tolist())
@@ -145,5 +142,6 @@ def _best(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
 
 
 def _num_threads() -> int:
+    """Return the threads that BLAS would use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else os.cpu_count() or 1

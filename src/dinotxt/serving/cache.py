@@ -9,16 +9,9 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Key, Value]):
-    """Keeps the ``size`` most recently used values; for use from one thread.
-
-    Attributes:
-        hits: How often a value was found.
-        misses: How often it was not.
-    """
+    """Keeps the ``size`` most recently used values; for use from one thread."""
 
     def __init__(self, size: int) -> None:
-        self.hits = 0
-        self.misses = 0
         self._size = size
         self._values: OrderedDict[Key, Value] = OrderedDict()
 
@@ -28,11 +21,8 @@ class LruCache(Generic[Key, Value]):
     def get(self, key: Key) -> Value | None:
         """Return the value and mark it as used, or None."""
         value = self._values.get(key)
-        if value is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._values.move_to_end(key)
+        if value is not None:
+            self._values.move_to_end(key)
         return value
 
     def put(self, key: Key, value: Value) -> None:

@@ -8,9 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.text.open_clip_files import zero_shot_metadata
 
@@ -71,19 +68,6 @@ def expand(labels: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
             prompts = [t.replace(_SLOT, name) for name in synonyms(label) for t in checked]
             known[label] = list(dict.fromkeys(prompts))
     return [known[label] for label in labels]
-
-
-def flatten(prompts: Iterable[Sequence[str]]) -> tuple[list[str], list[NDArray[np.int64]]]:
-    """Return every prompt once, and for each label the positions of its prompts.
-
-    So a prompt that several labels share is encoded once.
-    """
-    positions: dict[str, int] = {}
-    owners = [
-        np.array([positions.setdefault(p, len(positions)) for p in texts], dtype=np.int64)
-        for texts in prompts
-    ]
-    return list(positions), owners
 
 
 def _checked(source: Iterable[str | Path]) -> tuple[str, ...]:

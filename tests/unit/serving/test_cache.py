@@ -14,14 +14,6 @@ def test_the_least_recently_used_value_makes_room() -> None:
     assert (cache.get("a"), cache.get("c")) == (1, 3)
 
 
-def test_hits_and_misses_are_counted() -> None:
-    cache: LruCache[str, int] = LruCache(2)
-    cache.put("a", 1)
-    cache.get("a")
-    cache.get("b")
-    assert (cache.hits, cache.misses) == (1, 1)
-
-
 @given(st.lists(st.integers(0, 9)), st.integers(1, 5))
 def test_it_never_grows_beyond_its_size_and_keeps_the_last(keys: list[int], size: int) -> None:
     cache: LruCache[int, int] = LruCache(size)

@@ -83,9 +83,4 @@ def _entries(
     present = np.unique(np.concatenate([one.clip(0, len(labels)).ravel() for one in maps]))
     shares = first / max(first.sum(), 1)
     order = sorted(present[present < len(labels)].tolist(), key=lambda label: -shares[label])
-    return [Entry(labels[label], _rgb(colours[label]), float(shares[label])) for label in order]
-
-
-def _rgb(colour: NDArray[np.uint8]) -> tuple[int, int, int]:
-    red, green, blue = (int(value) for value in colour)
-    return red, green, blue
+    return [Entry.of(labels[label], colours[label], float(shares[label])) for label in order]
