@@ -2,6 +2,7 @@
 
 ImageNet-1K's validation set as class folders or as the challenge's flat folder with
 ``LOC_val_solution.csv``; ImageNet-V2 with folders ``0`` to ``999``; ImageNet-A with 200 of the ids.
+All classes of a set compete, also on a part of it.
 """
 
 import csv
@@ -13,14 +14,13 @@ from dinotxt.data.location import images_in
 from dinotxt.data.record import ImageRef, LabelledImage
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
-from dinotxt.text.imagenet_ids import imagenet_ids
+from dinotxt.text.imagenet_ids import imagenet_a_ids, imagenet_ids
 
 _SOLUTION = "LOC_val_solution.csv"
-_NUM_A = 200
 
 
 def read_imagenet(folder: Path, report: Callable[[Skip], None]) -> LabelledSet:
-    """Read the validation set of ImageNet-1K; all 1,000 classes compete, also on a part of it.
+    """Read the validation set of ImageNet-1K.
 
     Raises:
         DataError: If neither class folders nor the challenge's files are there.
@@ -50,7 +50,7 @@ def read_imagenet_v2(folder: Path) -> LabelledSet:
     labels = {str(number): number for number in range(len(imagenet_ids()))}
     bases = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     for base in bases:
-        if (base / "0").is_dir() and (base / "1").is_dir():
+        if any((base / name).is_dir() for name in labels):
             return LabelledSet(tuple(_by_folder(base, labels)), imagenet_ids(), name="imagenet-v2")
     raise DataError(
         f"{folder} is not ImageNet-V2: it has no folders 0 to 999. Unpack "
@@ -59,20 +59,19 @@ def read_imagenet_v2(folder: Path) -> LabelledSet:
 
 
 def read_imagenet_a(folder: Path) -> LabelledSet:
-    """Read ImageNet-A: its 200 classes, of which the folders tell the ids, compete.
+    """Read ImageNet-A.
 
     Raises:
-        DataError: If there are no 200 folders named by ids of ImageNet.
+        DataError: If there is no folder named by an id of its 200 classes.
     """
+    ids = imagenet_a_ids()
     for base in (folder, folder / "imagenet-a"):
-        ids = tuple(one for one in imagenet_ids() if (base / one).is_dir())
-        if len(ids) == _NUM_A:
+        if any((base / one).is_dir() for one in ids):
             items = _by_folder(base, {one: place for place, one in enumerate(ids)})
             return LabelledSet(tuple(items), ids, name="imagenet-a")
-    found = sum((folder / one).is_dir() for one in imagenet_ids())
     raise DataError(
-        f"{folder} is not ImageNet-A: it has {found} folders named by ids of ImageNet, not "
-        f"{_NUM_A}. Unpack imagenet-a.tar there."
+        f"{folder} is not ImageNet-A: it has no class folders such as {ids[0]}/. Unpack "
+        "imagenet-a.tar there."
     )
 
 
