@@ -113,9 +113,9 @@ def _pickled(path: Path, key: bytes) -> _Batch:
 
 def _words(content: dict[bytes, Any], key: bytes, folder: Path) -> tuple[str, ...]:
     words = content.get(key)
-    if not isinstance(words, list) or not all(isinstance(word, bytes) for word in words):
+    if not isinstance(words, list) or not all(isinstance(word, bytes | str) for word in words):
         raise DataError(f"{folder} has no {key.decode()}: unpack the data set anew.")
-    return tuple(word.decode() for word in words)
+    return tuple(word.decode() if isinstance(word, bytes) else word for word in words)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -135,7 +135,8 @@ def _unpickle(path: Path) -> dict[bytes, Any]:
         raise DataError(f"{path} is not a file of CIFAR ({error}).") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a file of CIFAR: it holds no table.")
-    return content
+    # Keys are bytes as Python 2 stored them, and text in a file that Python 3 wrote again.
+    return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
 
 
 def _bytes(path: Path) -> bytes:
