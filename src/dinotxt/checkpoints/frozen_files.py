@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinotxt.errors import CheckpointError
-from dinotxt.models.config import BackboneConfig, ModelConfig, PretrainedTextConfig
+from dinotxt.models.config import BackboneConfig, ModelConfig, PretrainedTextConfig, split_order
 
 INSIDE = "folder:"
 
@@ -13,7 +13,7 @@ def recorded(backbone: BackboneConfig) -> BackboneConfig:
     """Record local files by absolute path; a trained backbone needs no other file."""
     if not backbone.frozen:
         return replace(backbone, weights="random")
-    prefix, path = _split(backbone.weights)
+    prefix, path = split_order(backbone.weights or "")
     if path and Path(path).is_file():
         return replace(backbone, weights=f"{prefix}{Path(path).resolve()}")
     return backbone
@@ -31,7 +31,7 @@ def relocated(config: ModelConfig, folder: Path, given: str | None = None) -> Mo
         CheckpointError: If the backbone's file is gone.
     """
     backbone, text = config.backbone, config.text_encoder
-    prefix, path = _split(backbone.weights)
+    prefix, path = split_order(backbone.weights or "")
     if path.startswith(INSIDE):
         place = folder.resolve() / path.removeprefix(INSIDE)
         backbone = replace(backbone, weights=f"{prefix}{place}")
@@ -44,7 +44,7 @@ def _relocated(backbone: BackboneConfig, folder: Path, given: str | None) -> Bac
     """Find the backbone's file: as given, where it was, or beside the model."""
     if given is not None:
         return replace(backbone, weights=given)
-    prefix, path = _split(backbone.weights)
+    prefix, path = split_order(backbone.weights or "")
     if not Path(path).is_absolute() or Path(path).is_file():
         return backbone
     for place in (folder, folder.parent):
@@ -55,8 +55,3 @@ def _relocated(backbone: BackboneConfig, folder: Path, given: str | None) -> Bac
         f" {folder}, or pass its path as `backbone_weights`."
     )
     raise CheckpointError(message)
-
-
-def _split(weights: str | None) -> tuple[str, str]:
-    text = weights or ""
-    return ("ordered:", text[8:]) if text.startswith("ordered:") else ("", text)

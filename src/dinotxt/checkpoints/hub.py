@@ -17,12 +17,12 @@ from typing import Any
 
 import huggingface_hub
 
+from dinotxt.checkpoints.snapshot import PREFIX
 from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path, cache_dir, read_json, sha256_file, write_json
 
 Progress = Callable[[int, int], None]
 
-_HUB_PREFIX = "hf://"
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -44,7 +44,7 @@ def fetch(
         CheckpointError: If the file is missing, cannot be downloaded or has another hash.
     """
     text = str(source)
-    if not text.startswith(("http://", "https://", _HUB_PREFIX)):
+    if not text.startswith(("http://", "https://", PREFIX)):
         path = Path(text).expanduser()
         if not path.is_file():
             raise CheckpointError(f"{path} does not exist: give a file or a URL.")
@@ -52,7 +52,7 @@ def fetch(
     provided = _provided(text)
     if provided is not None:
         return _checked(provided, sha256)
-    if text.startswith(_HUB_PREFIX):
+    if text.startswith(PREFIX):
         return _checked(_from_hub(text), sha256)
     return _from_url(text, sha256, progress)
 
@@ -152,7 +152,7 @@ def _copy(response: Any, path: Path, progress: Progress | None) -> None:
 
 
 def _from_hub(source: str) -> Path:
-    owner, _, rest = source.removeprefix(_HUB_PREFIX).partition("/")
+    owner, _, rest = source.removeprefix(PREFIX).partition("/")
     name, _, filename = rest.partition("/")
     if not filename:
         raise CheckpointError(f"{source}: write hf://OWNER/NAME/FILE.")

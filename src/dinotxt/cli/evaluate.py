@@ -43,9 +43,6 @@ Resume = Annotated[
     typer.Option(metavar="DIR", help="Keep what is done here; the same command goes on with it."),
 ]
 Stride = Annotated[int | None, typer.Option(min=1, help="Pixels between windows.")]
-Background = Annotated[
-    float | None, typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled.")
-]
 
 
 @app.command()
@@ -106,7 +103,7 @@ def segmentation(
     stride: Stride = None,
     embedding: options.Embedding = None,
     upsample: options.Upsample = "logits",
-    background: Background = None,
+    background: options.Background = None,
     refine: options.Refine = None,
     every: Every = 1,
     limit: Limit = None,

@@ -39,6 +39,9 @@ Crops = Annotated[
 Upsample = Annotated[
     Literal["logits", "features"], typer.Option(help="What is enlarged to pixels.")
 ]
+Background = Annotated[
+    float | None, typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled.")
+]
 Refine = Annotated[
     Literal["pamr"] | None, typer.Option(help="Move scores to neighbours of like colour.")
 ]

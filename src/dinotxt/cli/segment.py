@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from dinotxt.inference.segmenter import Segmenter
 
 Out = Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="For the PNG files.")]
-Background = Annotated[
-    float | None,
-    typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled."),
-]
 Soft = Annotated[bool, typer.Option("--soft", help="Write each label's own mask too.")]
 ValueText = Annotated[
     Literal["cls", "patch"],
@@ -71,7 +67,7 @@ def segment(
     crops: options.Crops = None,
     seconds: Seconds = None,
     clusters: Clusters = None,
-    background: Background = None,
+    background: options.Background = None,
     upsample: options.Upsample = "logits",
     embedding: options.Embedding = None,
     value_text: ValueText = "cls",

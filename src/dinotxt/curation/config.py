@@ -9,10 +9,10 @@ from dinotxt.config import Config
 from dinotxt.curation.engine import EngineKind
 from dinotxt.curation.matching import MatchEngine
 from dinotxt.curation.spacing import Normalize
+from dinotxt.data.curated import DrawMode
 from dinotxt.models.config import BackboneConfig
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Mode = Literal["none", "text", "image", "both"]
 Flag = Literal["generic", "ambiguous", "boilerplate"]
 
 
@@ -122,7 +122,7 @@ class ImageConfig(Config):
 class DrawConfig(Config):
     """Which of the two balances decide."""
 
-    mode: Mode = "both"
+    mode: DrawMode = "both"
 
 
 class CurationConfig(Config):

@@ -10,6 +10,8 @@ Pooling = Literal["cls", "avg", "max", "cls_max", "cls_avg"]
 Embedding = Literal["patch", "cls_patch", "value", "value_patch"]
 TextHalf = Literal["cls", "patch"]
 
+ORDERED = "ordered:"
+
 _STRICT = {"extra": "forbid"}
 
 
@@ -173,6 +175,12 @@ class ModelConfig:
     logit_scale_init: float = math.log(1 / 0.07)
     logit_scale_frozen: bool = False
     half_weights: tuple[float, float] | None = None
+
+
+def split_order(weights: str) -> tuple[str, str]:
+    """Return ``ordered:`` or nothing, and the rest, of what names a backbone's weights."""
+    path = weights.removeprefix(ORDERED)
+    return weights.removesuffix(path), path
 
 
 def cls_width(config: VisionHeadConfig, dim: int, in_dim: int) -> int:

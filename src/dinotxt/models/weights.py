@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dinotxt.errors import CheckpointError
+from dinotxt.models.config import split_order
 
 StateDict = dict[str, Tensor]
 
-_ORDERED = "ordered:"
 _WRAPPERS = ("state_dict", "model", "teacher")
 _CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.", "linear_head.", "heads.")
 _UNUSED = ("mask_token",)
@@ -105,13 +105,10 @@ def load_backbone_weights(module: nn.Module, weights: str) -> None:
         CheckpointError: If the file does not fit; every missing, unexpected and mis-shaped key
             is listed.
     """
-    if weights.startswith(_ORDERED):
-        path = weights.removeprefix(_ORDERED)
-        state = rename_in_order(read_state_dict(path), module.state_dict(), path)
-    else:
-        path = weights
-        state = _to_timm(read_state_dict(path), module)
-    load_strictly(module, state, path)
+    order, path = split_order(weights)
+    given = read_state_dict(path)
+    fitted = rename_in_order(given, module.state_dict(), path) if order else _to_timm(given, module)
+    load_strictly(module, fitted, path)
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
