@@ -8,7 +8,7 @@ copy, then those of the first.
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,18 @@ def read_pictures(table: Path) -> TablePictures:
     """Return the pictures of a table, each once, in the order of their first pair."""
     columns = read_table(table, ["picture", "path", "offset", "size", "member"]).to_pydict()
     _, first, of_pair = np.unique(columns["picture"], return_index=True, return_inverse=True)
-    return TablePictures([_ref(columns, int(index)) for index in first], of_pair)
+    return TablePictures([image_ref(columns, int(index)) for index in first], of_pair)
+
+
+def image_ref(columns: Mapping[str, list[Any]], row: int) -> ImageRef:
+    """Return where the picture of a table's row lies."""
+    offset = columns["offset"][row]
+    return ImageRef(
+        columns["path"][row],
+        None if offset < 0 else offset,
+        columns["size"][row],
+        columns["member"][row],
+    )
 
 
 def find_copies(folder: Path, tables: Sequence[Path], engine: Engine) -> None:
@@ -130,13 +141,3 @@ def _search(part: tuple[int, int], *, folder: Path, names: tuple[str, ...]) -> N
     rows = np.stack([tables[copies], pictures[copies], tables[firsts], pictures[firsts]], axis=1)
     rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
     save_array(folder / "copies" / f"{number:05d}.npy", rows)
-
-
-def _ref(columns: dict[str, list[Any]], index: int) -> ImageRef:
-    offset = columns["offset"][index]
-    return ImageRef(
-        columns["path"][index],
-        None if offset < 0 else offset,
-        columns["size"][index],
-        columns["member"][index],
-    )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dinotxt.curation.distinct import read_pictures
+from dinotxt.curation.distinct import image_ref, read_pictures
 from dinotxt.curation.flags import flag
 from dinotxt.curation.hierarchy import embedding_blocks
 from dinotxt.curation.images import pair_clusters
@@ -122,19 +122,12 @@ def _rows(table: Path, records: Any, kinds: Any) -> Iterator[tuple[int, Example]
     order = np.argsort(content["pair_id"].to_numpy(), kind="stable")
     columns = content.take(order).to_pydict()
     for row in range(len(records)):
-        offset = columns["offset"][row]
-        image = ImageRef(
-            columns["path"][row],
-            None if offset < 0 else offset,
-            columns["size"][row],
-            columns["member"][row],
-        )
         record = records[row]
         example = Example(
             columns["key"][row],
             columns["caption"][row],
             float(record["keep_text"]),
             float(record["keep_image"]),
-            image,
+            image_ref(columns, row),
         )
         yield int(kinds[row]), example
