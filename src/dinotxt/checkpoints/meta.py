@@ -114,7 +114,7 @@ def read(
     vision_num_heads: int | None = None,
     text_num_heads: int | None = None,
 ) -> MetaWeights:
-    """Read the files and infer the architecture without building it; arguments as in ``load``."""
+    """Read the files and infer the architecture without building it; all else as in ``load``."""
     if (vision_head is None) != (text_encoder is None) or (
         (vision_head is None) == (vision_head_and_text_encoder is None)
     ):

@@ -40,7 +40,12 @@ Item = tuple[int, Path]
 
 
 def embed_pictures(config: CurationConfig, engine: Engine) -> StageReport:
-    """Embed the pictures of the pool, table by table, each content once."""
+    """Embed the pictures of the pool, table by table, each content once.
+
+    Raises:
+        DataError: If not one picture can be embedded.
+        ConfigError: If the model's weights changed in between.
+    """
     root = config.output
     settings = config.image.model_dump(mode="json")
     folder = StageFolder(

@@ -124,7 +124,11 @@ class RayTasks:
         self._task = ray.remote(num_cpus=1, max_retries=_MAX_CRASHES)(run_on_one_thread)
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
-        """Yield ``function(item)`` in order; what the function carries travels once a node."""
+        """Yield ``function(item)`` in order; what the function carries travels once a node.
+
+        Raises:
+            BackendError: If the cluster loses a task again and again.
+        """
         shared = self._ray.put(function)
         iterator = iter(items)
         waiting = deque(

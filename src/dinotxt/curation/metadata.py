@@ -37,7 +37,11 @@ def needs_captions(config: MetadataConfig) -> bool:
 
 
 def build_metadata(config: CurationConfig, engine: Engine) -> StageReport:
-    """Write ``metadata/entries.txt``, one entry a line; the line number from 0 is its id."""
+    """Write ``metadata/entries.txt``, one entry a line; the line number from 0 is its id.
+
+    Raises:
+        DataError: If a source is missing, or all of them give no entry.
+    """
     settings = config.metadata
     after = ["pairs"] if needs_captions(settings) else []
     content = {**settings.model_dump(mode="json"), "contents": _contents(settings)}

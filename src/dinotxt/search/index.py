@@ -116,6 +116,8 @@ class ImageIndex:
         Raises:
             DataError: If there are no pictures, the index is another model's or another
                 folder's, or another process is writing to it.
+            BackendError: If the index cannot be written, such as on a full disk, or faiss is
+                needed and missing.
         """
         root = Path(folder).resolve()
         unlisted: list[str] = []
