@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from dinotxt.errors import DataError
 
 _CHUNK_BYTES = 1 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")  # a byte of a name that is not UTF-8
 
 
 @contextmanager
@@ -48,10 +50,18 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def json_text(content: Any, *, allow_nan: bool = True) -> str:
+    """Return indented JSON, which UTF-8 can hold whatever bytes the names of files have."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n"
+    if _SURROGATE.search(text) is None:
+        return text
+    return json.dumps(content, indent=2, allow_nan=allow_nan) + "\n"
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        temporary.write_text(json_text(content), "utf-8")
 
 
 def read_json(path: str | Path) -> Any:

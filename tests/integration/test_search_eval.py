@@ -1,5 +1,7 @@
 """``dinotxt index``, ``search`` and ``eval`` on a tiny random model."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,21 @@ def test_index_and_search_find_a_picture_by_itself(
     assert result["hits"][0]["path"] == str(album / "0" / "4.png")
     assert result["hits"][0]["score"] == pytest.approx(1, abs=1e-4)
     assert len(result["hits"]) == 2
+
+
+def test_folders_whose_names_are_not_utf8_are_indexed_and_searched(
+    album: Path, tiny_model: Path, tmp_path: Path, run: RunVerb
+) -> None:
+    folder = tmp_path / os.fsdecode(b"album\xff")
+    shutil.copytree(album, folder)
+    index = tmp_path / os.fsdecode(b"index\xfe")
+    for added in (6, 0):
+        code, result, _ = run("index", folder, "--out", index, "--model", tiny_model)
+        assert (code, result["added"]) == (0, added)
+    code, result, _ = run("search", index, "a red bicycle", "--sheet", tmp_path / "s.html")
+    assert code == 0
+    assert r"album\xff" in result["hits"][0]["path"]
+    assert r"index\xfe" in (tmp_path / "s.html").read_text()
 
 
 def test_search_by_words_takes_the_model_from_the_index(

@@ -47,6 +47,12 @@ def test_json_goes_out_and_comes_back(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"name": "café", "n": [1, 2]}
 
 
+def test_json_holds_the_bytes_of_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
+    content = {"root": os.fsdecode(b"/album\xff/caf\xc3\xa9")}
+    write_json(tmp_path / "a.json", content)
+    assert os.fsencode(read_json(tmp_path / "a.json")["root"]) == b"/album\xff/caf\xc3\xa9"
+
+
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe"])
 def test_broken_json_is_an_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)

@@ -121,11 +121,12 @@ def open_index(index: str, collection: str, encoder: "Encoder") -> "ImageIndex |
 def _write_sheet(
     searched: "ImageIndex | DatabaseIndex", hits: "Sequence[Hit]", title: str, path: str | None
 ) -> Path:
+    from dinotxt.search.scan import printable
     from dinotxt.search.sheet import contact_sheet
 
     note = f"{len(hits)} best of {len(searched):,} pictures in {searched.name}"
     page = contact_sheet(hits, title=title, note=note, thumbnail=searched.thumbnail)
     target = Path(path) if path else Path(tempfile.mkdtemp(prefix="dinotxt-")) / "search.html"
     with output_file(target, "--sheet") as temporary:
-        temporary.write_text(page, "utf-8")
+        temporary.write_text(printable(page), "utf-8")
     return target.resolve()

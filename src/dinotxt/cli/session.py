@@ -1,7 +1,6 @@
 """What every verb shares: progress bars, skipped inputs, JSON output and exit codes."""
 
 import errno
-import json
 import sys
 import time
 import warnings
@@ -23,7 +22,7 @@ from rich.progress import (
 
 from dinotxt import __version__
 from dinotxt.errors import DataError, DinotxtError
-from dinotxt.files import atomic_path
+from dinotxt.files import atomic_path, json_text
 from dinotxt.results.skip import Skip
 
 EXIT_FAILED = 1
@@ -100,7 +99,7 @@ class Session:
     def _write(self, content: Mapping[str, Any]) -> None:
         if self.json_path is None:
             return
-        text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+        text = json_text(content, allow_nan=False)
         if self.json_path == "-":
             sys.stdout.write(text)
             return
