@@ -79,7 +79,13 @@ def test_a_wrong_override_names_the_path_and_the_nearest_key(override: str, mess
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- 1\n", "key: value"), ("a: [\n", "not valid YAML"), ("base: run.yaml\n", "circle")],
+    [
+        ("- 1\n", "key: value"),
+        ("a: [\n", "not valid YAML"),
+        ("base: run.yaml\n", "circle"),
+        ("output: a\noptim: {lr: 1, lr: 2}\n", "the key `lr` comes twice; remove one"),
+        ("? [1]\n: 2\n", "not valid YAML"),
+    ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
