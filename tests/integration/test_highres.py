@@ -42,6 +42,11 @@ def test_seconds_become_a_number_of_crops_that_is_printed(
     result = call(*segment, "--seconds", 0.01)
     assert result.exit_code == 0, result.output
     assert "crops a picture" in result.output
+    result = call(*segment, "--seconds", 0.01, "--json", "-")
+    crops = json.loads(result.stdout)["crops"]
+    assert f"{crops} crops a picture" in result.stderr
+    result = call(*segment, "--seconds", 0.01, "--json", "-", "--quiet")
+    assert not result.stderr
 
 
 def test_the_number_of_crops_that_seconds_become_repeats_the_run(

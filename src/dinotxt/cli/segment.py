@@ -119,7 +119,7 @@ def segment(
             other = None if compare is None else build(compare)
             figures = tuple(name.strip() for name in (figure or "").split(",") if name.strip())
             output = Output(Path(out), predict, palette, figures, other)
-            budget = _budget(current.console, predict.mode)
+            budget = _budget(current.notes, predict.mode)
             results = _run(current, output, paths, output_names(images, paths), num_workers)
         _show(current.console, results)
         current.finish({**budget, "results": results}, done=len(results))

@@ -48,6 +48,8 @@ class Session:
         self.console = Console(quiet=self._silent)
         self.errors = Console(stderr=True, soft_wrap=True, highlight=False)
         self._progress_console = Console(stderr=True, quiet=quiet)
+        # What should be read before the run ends, beside JSON on standard output, too.
+        self.notes = self._progress_console if json_path == "-" else self.console
 
     def skip(self, skip: Skip) -> None:
         """Record an input that was left out and say so on standard error."""

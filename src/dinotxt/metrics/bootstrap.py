@@ -34,6 +34,8 @@ def bootstrap_interval(
         drawn = rng.integers(num_records, size=num_records)
         sums[row] = np.bincount(drawn, minlength=num_records) @ table
     values = statistic(sums)
+    if np.isnan(values).all():  # nothing in the records to measure
+        return float("nan"), float("nan")
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 

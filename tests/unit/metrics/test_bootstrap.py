@@ -37,3 +37,7 @@ def test_interval_of_the_miou_holds_the_miou_of_all_pictures() -> None:
         counts.append(one.counts())
     low, high = miou_interval(np.stack(counts))
     assert low < total.miou() < high
+
+
+def test_pictures_without_a_true_pixel_have_no_interval() -> None:
+    assert np.isnan(miou_interval(np.zeros((2, 3, 4), dtype=np.int64))).all()
