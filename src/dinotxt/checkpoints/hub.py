@@ -81,19 +81,22 @@ def _provided(url: str) -> Path | None:
 
 
 def _checked(path: Path, sha256: str | None) -> Path:
-    wrong = _wrong_hash(path, path.name, sha256)
-    if wrong is not None:
-        message = f"{path} {wrong}: it is damaged or another file; delete it and get it again."
+    expected = _missed_hash(path, path.name, sha256)
+    if expected is not None:
+        message = (
+            f"{path} has the SHA-256 {file_hash(path)}, but {expected} is expected: it is damaged"
+            " or another file; delete it and get it again."
+        )
         raise CheckpointError(message)
     return path
 
 
-def _wrong_hash(path: Path, name: str, sha256: str | None) -> str | None:
-    """Say how a file differs from the caller's hash or the digits in its name; None: it fits."""
+def _missed_hash(path: Path, name: str, sha256: str | None) -> str | None:
+    """Return which hash, the caller's or the digits in a name, is not a file's; None: it fits."""
     in_name = _HASH_IN_NAME.search(name)
     for expected in (sha256, in_name and in_name[1]):
         if expected and not file_hash(path).startswith(expected.lower()):
-            return f"has the SHA-256 {file_hash(path)}, but {expected} is expected"
+            return expected
     return None
 
 
@@ -123,12 +126,14 @@ def _download(url: str, path: Path, sha256: str | None, progress: Progress | Non
             atomic_path(path) as temporary,
         ):
             _copy(response, temporary, progress)
-            wrong = _wrong_hash(temporary, path.name, sha256)
-            if wrong is not None:  # it never takes its place in the cache
-                raise CheckpointError(
-                    f"The download of {path.name} {wrong}: it was damaged on the way or replaced; "
-                    "try again or ask where it comes from."
+            expected = _missed_hash(temporary, path.name, sha256)
+            if expected is not None:  # it never takes its place in the cache
+                message = (
+                    f"The download of {path.name} has the SHA-256 {file_hash(temporary)}, but"
+                    f" {expected} is expected: it was damaged on the way or replaced; try again or"
+                    " ask where it comes from."
                 )
+                raise CheckpointError(message)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         message = (
