@@ -139,26 +139,25 @@ def write_folder(
             old.unlink()
 
 
-def load_model(folder: str | Path, *, backbone_weights: str | None = None) -> LoadedModel:
+def load_model(folder: str | Path) -> LoadedModel:
     """Load a model folder.
 
     Args:
         folder: A folder that ``save_model`` wrote; it may have been moved.
-        backbone_weights: The frozen backbone's file, if it is no longer where it was.
 
     Raises:
         CheckpointError: If a file is missing, torn, or belongs to another model or backbone.
     """
     folder = Path(folder)
     content, config, state = read_folder(folder)
-    config = relocated(config, folder, backbone_weights)
+    config = relocated(config, folder)
     backbone = config.backbone
     model = build_model(config, initialize=False)
     model.load_trainable({key: _cast(value, torch.float32) for key, value in state.items()}, folder)
     if model.frozen_hash() != content["frozen_sha256"]:
         message = (
             f"{folder} was made with other frozen weights than {backbone.weights or backbone.name}"
-            " gives: pass the file it was trained with as `backbone_weights`."
+            " gives: put the file that it was trained with into the folder."
         )
         raise CheckpointError(message)
     _verified(folder, _TOKENIZER, content["tokenizer"])

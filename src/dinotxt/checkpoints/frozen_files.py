@@ -19,13 +19,12 @@ def recorded(backbone: BackboneConfig) -> BackboneConfig:
     return backbone
 
 
-def relocated(config: ModelConfig, folder: Path, given: str | None = None) -> ModelConfig:
+def relocated(config: ModelConfig, folder: Path) -> ModelConfig:
     """Find the files of the frozen part; ``folder:NAME`` lies in the model's own folder.
 
     Args:
         config: As a model folder has it.
         folder: The model folder.
-        given: The backbone's file, if the caller knows it.
 
     Raises:
         CheckpointError: If the backbone's file is gone.
@@ -37,21 +36,19 @@ def relocated(config: ModelConfig, folder: Path, given: str | None = None) -> Mo
         backbone = replace(backbone, weights=f"{prefix}{place}")
     if isinstance(text, PretrainedTextConfig) and text.name.startswith(INSIDE):
         text = replace(text, name=str(folder.resolve() / text.name.removeprefix(INSIDE)))
-    return replace(config, backbone=_relocated(backbone, folder, given), text_encoder=text)
+    return replace(config, backbone=_relocated(backbone, folder), text_encoder=text)
 
 
-def _relocated(backbone: BackboneConfig, folder: Path, given: str | None) -> BackboneConfig:
-    """Find the backbone's file: as given, where it was, or beside the model."""
-    if given is not None:
-        return replace(backbone, weights=given)
+def _relocated(backbone: BackboneConfig, folder: Path) -> BackboneConfig:
+    """Find the backbone's file: in the model's folder, where it was, or beside the folder."""
     prefix, path = split_order(backbone.weights or "")
-    if not Path(path).is_absolute() or Path(path).is_file():
+    if not Path(path).is_absolute():
         return backbone
-    for place in (folder, folder.parent):
-        if (place / Path(path).name).is_file():
-            return replace(backbone, weights=f"{prefix}{place / Path(path).name}")
-    message = (
+    name = Path(path).name
+    for place in (folder / name, Path(path), folder.parent / name):
+        if place.is_file():
+            return replace(backbone, weights=f"{prefix}{place}")
+    raise CheckpointError(
         f"The frozen backbone of {folder} was read from {path}, which is gone: put the file into"
-        f" {folder}, or pass its path as `backbone_weights`."
+        " the folder."
     )
-    raise CheckpointError(message)
