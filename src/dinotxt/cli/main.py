@@ -1,7 +1,6 @@
 """The entry point: ``dinotxt VERB``."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,5 +60,5 @@ app.command("train")(train)
 
 def main() -> None:
     """Run the command line; `package.module:function` may lie in the current folder."""
-    sys.path.append(str(Path.cwd()))  # last, so that a file there stands for no module of ours
+    sys.path.append("")  # last, so that a file there stands for no module of ours
     app()

@@ -46,4 +46,4 @@ def by_key(
     """
     order = np.argsort(keys, kind="stable")
     found, starts = np.unique(keys[order], return_index=True)
-    yield from zip(found.tolist(), np.split(rows[order], starts[1:]), strict=bool(len(found)))
+    yield from zip(found.tolist(), np.split(rows[order], starts)[1:], strict=True)

@@ -78,16 +78,18 @@ class _Graph:
         return self._nodes(query.split, query.factor * key.factor, merged.output[0])
 
     def _nodes(self, split: Any, scale: float, name: str) -> list[Any] | None:
-        unpacked = self._makers[split.input[0]]
+        unpacked = self._makers.get(split.input[0])
+        if unpacked is None or unpacked.op_type != "Reshape":
+            return None
         shape = self._constant(unpacked.input[1])
-        if unpacked.op_type != "Reshape" or shape is None or len(shape) != len(_PACKED):
+        if shape is None or len(shape) != len(_PACKED):
             return None
         make = self._onnx.helper.make_node
         names = [f"{name}_{part}" for part in ("query", "key", "value")]
-        heads = {"num_heads": int(shape[3]), "scale": scale}
+        settings = {"num_heads": int(shape[3]), "scale": scale}
         return [
             make("Split", unpacked.input[:1], names, name=f"{name}_split", axis=-1, num_outputs=3),
-            make("MultiHeadAttention", names, [name], f"{name}_fused", domain=_DOMAIN, **heads),
+            make("MultiHeadAttention", names, [name], f"{name}_fused", domain=_DOMAIN, **settings),
         ]
 
     def _part(self, name: str) -> _Part | None:
@@ -119,7 +121,7 @@ class _Graph:
 
 
 def _is_packed(node: Any) -> bool:
-    return node.op_type == "Transpose" and list(node.attribute[0].ints) == _PACKED
+    return node.op_type == "Transpose" and any(list(one.ints) == _PACKED for one in node.attribute)
 
 
 def _replace(graph: Any, nodes: list[Any]) -> None:

@@ -19,3 +19,14 @@ def test_a_module_in_the_current_folder_can_be_named_whatever_started_the_progra
     )
     entry.main()
     assert widths == [3]
+
+
+def test_the_current_folder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    called = []
+    monkeypatch.setattr(entry, "app", lambda: called.append(True))
+    entry.main()
+    assert called
