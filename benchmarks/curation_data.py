@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.curation.pool.tables import write_table
 from dinotxt.curation.stage import StageFolder, StageReport
-from dinotxt.curation.tables import write_table
 from dinotxt.text.wordnet.names import wordnet_names
 
 _CHUNK = 20_000

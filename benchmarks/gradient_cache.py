@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.tokens import Tokens
-from dinotxt.training.batches import Batch
+from dinotxt.models.vision.tokens import Tokens
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.distributed import World
-from dinotxt.training.objective import Objective
-from dinotxt.training.step import TrainingStep
-from dinotxt.training.towers import TrainedTowers
+from dinotxt.training.distributed.world import World
+from dinotxt.training.feed.batches import Batch
+from dinotxt.training.update.objective import Objective
+from dinotxt.training.update.step import TrainingStep
+from dinotxt.training.update.towers import TrainedTowers
 from harness import Figure, added_memory, limit, main
 
 _PAIRS, _MICRO = 65_536, 1_024

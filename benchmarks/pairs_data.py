@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dinotxt.training.log import StepRecord
+from dinotxt.training.record.log import StepRecord
 
 _WORDS = ("a", "dog", "runs", "over", "green", "grass", "with", "two", "children", "in", "coats")
 

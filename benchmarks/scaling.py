@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.tokens import Tokens
-from dinotxt.training.batches import Batch
+from dinotxt.models.vision.tokens import Tokens
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.distributed import joined
-from dinotxt.training.learner import Learner
+from dinotxt.training.distributed.world import joined
+from dinotxt.training.feed.batches import Batch
+from dinotxt.training.update.learner import Learner
 from harness import Figure, main
 
 _PATCHES, _GRID = 256, (16, 16)

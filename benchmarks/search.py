@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dinotxt.errors import import_extra
-from dinotxt.search.exact import ExactIndex, Vectors
+from dinotxt.search.engines.exact import ExactIndex, Vectors
 from harness import Figure, main, paired_rates
 
 _DIM = 768

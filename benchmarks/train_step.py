@@ -26,18 +26,18 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from cached_training import cache_tokens
-from dinotxt.data.pairs import read_pairs
-from dinotxt.data.record import Pair
-from dinotxt.data.sampler import EpochSampler
-from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.data.order.sampler import EpochSampler
+from dinotxt.data.pictures.transform import Transform, TransformConfig
+from dinotxt.data.readers.pairs import read_pairs
+from dinotxt.data.readers.record import Pair
 from dinotxt.text.tokenizer import Tokenizer
-from dinotxt.training.batches import Batches
-from dinotxt.training.captions import CaptionTable
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.ledger import Ledger
-from dinotxt.training.profile import StepProfiler
+from dinotxt.training.cost.ledger import Ledger
+from dinotxt.training.cost.profile import StepProfiler
+from dinotxt.training.feed.batches import Batches
+from dinotxt.training.feed.captions import CaptionTable
+from dinotxt.training.feed.vision import Pictures
 from dinotxt.training.trainer import Trainer
-from dinotxt.training.vision import Pictures
 from harness import Figure, at_least, limit, main, matmul_flops, seconds
 from pairs_data import Clock, write_pairs
 

@@ -26,9 +26,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from dinotxt.data.curated import CuratedPairs
-from dinotxt.data.pairs import read_pairs
-from dinotxt.data.record import Pair
+from dinotxt.data.order.curated import CuratedPairs
+from dinotxt.data.readers.pairs import read_pairs
+from dinotxt.data.readers.record import Pair
 from dinotxt.files import atomic_path, read_json, write_json
 
 MODES = ("none", "text", "image", "both")

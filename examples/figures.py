@@ -18,10 +18,10 @@ from PIL import Image, ImageOps
 import dinotxt
 from compute_curve import draw
 from demo import copy_pictures, segment
-from dinotxt.curation.balancing import entry_probabilities
+from dinotxt.curation.text.balancing import entry_probabilities
 from dinotxt.errors import import_extra
 from dinotxt.files import read_json
-from dinotxt.inference.modes import find_mode
+from dinotxt.inference.dense.modes import find_mode
 from dinotxt.results.figures import comparison, pca_picture, side_by_side
 from dinotxt.results.palette import palette
 

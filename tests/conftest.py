@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import models, pre_tokenizers
 
-from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.inference.encoder import Encoder
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.integration.verbs import answer, call
 
-from dinotxt.data.feature_store import FeatureStore
+from dinotxt.data.features.store import FeatureStore
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from dinotxt.cli.main import app
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.pipeline import curate
-from dinotxt.data.curated import CuratedPairs
+from dinotxt.data.order.curated import CuratedPairs
 from dinotxt.errors import ConfigError, DataError
 
 

@@ -8,10 +8,10 @@ from PIL import Image
 
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.pipeline import curate
-from dinotxt.data.curated import CuratedPairs
-from dinotxt.data.curated_sampler import CuratedSampler
-from dinotxt.data.pair_id import pair_ids
-from dinotxt.data.pairs import read_pairs
+from dinotxt.data.order.curated import CuratedPairs
+from dinotxt.data.order.curated_sampler import CuratedSampler
+from dinotxt.data.order.pair_id import pair_ids
+from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import DataError
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.trainer import Trainer

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotxt.data.curated import KEEP_DTYPE, CuratedPairs
-from dinotxt.data.pairs import read_pairs
+from dinotxt.data.order.curated import KEEP_DTYPE, CuratedPairs
+from dinotxt.data.readers.pairs import read_pairs
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "curation_ablation.py"
 SUBJECTS = ("dog", "man", "girl", "boy", "tree")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dinotxt.checkpoints.format import save_model
 from dinotxt.cli.main import app
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.export.folder import Export, export
 from dinotxt.export.verify import verify
 from dinotxt.inference.encoder import load

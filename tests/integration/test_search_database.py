@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from dinotxt.cli.main import app
 from dinotxt.errors import BackendError, ConfigError, DataError
 from dinotxt.inference.encoder import Encoder
-from dinotxt.search.collection import Collection, without_secret
-from dinotxt.search.database import DatabaseIndex, push
+from dinotxt.search.database.collection import Collection, without_secret
+from dinotxt.search.database.database import DatabaseIndex, push
 from dinotxt.search.index import ImageIndex
 from dinotxt.search.where import Filter
 

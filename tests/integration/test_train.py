@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tests.integration.verbs import call
 
-from dinotxt.training.log import TensorBoardLog
+from dinotxt.training.record.log import TensorBoardLog
 
 DINOTXT = [sys.executable, "-m", "dinotxt"]
 

@@ -21,10 +21,10 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from dinotxt.errors import CheckpointError
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.objective import Objective
-from dinotxt.training.state import Checkpoints
+from dinotxt.training.feed.vision import Pictures
+from dinotxt.training.record.state import Checkpoints
 from dinotxt.training.trainer import Trainer
-from dinotxt.training.vision import Pictures
+from dinotxt.training.update.objective import Objective
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 Hurt = Callable[[int], None]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import ConfigError
-from dinotxt.models.groupvit import GroupVit
-from dinotxt.models.openclip import OpenClip
+from dinotxt.models.baselines.groupvit import GroupVit
+from dinotxt.models.baselines.openclip import OpenClip
 from dinotxt.models.weights import hash_tensors
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
 

@@ -9,7 +9,7 @@ from dinotxt.checkpoints import meta
 from dinotxt.checkpoints.format import read_folder, write_folder
 from dinotxt.checkpoints.layouts import Layout, to_dinov2, to_dinov3
 from dinotxt.checkpoints.sources import build_tokenizer
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path
 from dinotxt.models.config import ModelConfig, TransformerTextConfig

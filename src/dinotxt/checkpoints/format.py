@@ -21,7 +21,7 @@ from torch import Tensor
 from dinotxt import __version__
 from dinotxt.checkpoints.frozen_files import recorded, relocated
 from dinotxt.checkpoints.sources import build_model
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError, DataError
 from dinotxt.files import atomic_path, read_json, sha256_file, write_json
 from dinotxt.models.config import ModelConfig

@@ -6,10 +6,10 @@ from typing import Any
 
 from dinotxt.checkpoints.baseline import LoadedBaseline
 from dinotxt.checkpoints.hub import fetch
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError, DataError
 from dinotxt.files import read_json
-from dinotxt.models.groupvit import GroupVit
+from dinotxt.models.baselines.groupvit import GroupVit
 from dinotxt.text.tokenizer import Tokenizer
 
 PREFIX = "groupvit:"

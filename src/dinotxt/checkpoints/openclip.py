@@ -13,9 +13,9 @@ import open_clip
 import torch
 
 from dinotxt.checkpoints.baseline import ForeignTokenizer, LoadedBaseline
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.models.openclip import OpenClip
+from dinotxt.models.baselines.openclip import OpenClip
 from dinotxt.text.tokenizer import Tokenizer
 
 PREFIX = "openclip:"

@@ -13,7 +13,7 @@ from dinotxt.checkpoints.catalogue import MODELS, NamedModel
 from dinotxt.checkpoints.format import LoadedModel, load_model
 from dinotxt.checkpoints.hub import Progress, fetch, file_hash
 from dinotxt.checkpoints.sources import WHEELS, build_tokenizer, wheel_files
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from dinotxt.checkpoints.hub import fetch, file_hash
 from dinotxt.errors import BackendError, CheckpointError, ConfigError
-from dinotxt.models.backbone import Backbone
 from dinotxt.models.config import (
     ORDERED,
     BackboneConfig,
@@ -15,6 +14,7 @@ from dinotxt.models.config import (
     split_order,
 )
 from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.vision.backbone import Backbone
 from dinotxt.text.tokenizer import Tokenizer
 
 _WHEEL = "wheel:"

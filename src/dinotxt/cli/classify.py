@@ -106,7 +106,7 @@ def _plain(result: "Classification", top: int | None) -> dict[str, Any]:
 
 
 def _printable(path: str) -> str:
-    from dinotxt.search.scan import printable
+    from dinotxt.data.pictures.scan import printable
 
     return printable(path)
 

@@ -12,8 +12,8 @@ def load_encoder(name: str, *, device: str, size: int | None = None) -> "Encoder
     Raises:
         DinotxtError: See ``dinotxt.load``.
     """
-    from dinotxt.inference.allocator import keep_freed_memory
     from dinotxt.inference.encoder import load
+    from dinotxt.inference.engines.allocator import keep_freed_memory
 
     keep_freed_memory()
     return load(name, device=device, size=size)

@@ -4,10 +4,10 @@ import glob
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dinotxt.data.image import EXTENSIONS
-from dinotxt.inference.frames import mirrored_name, play_order
+from dinotxt.data.pictures.frames import mirrored_name, play_order
+from dinotxt.data.pictures.image import EXTENSIONS
+from dinotxt.data.pictures.scan import scan
 from dinotxt.results.skip import Skip
-from dinotxt.search.scan import scan
 
 OnSkip = Callable[[Skip], None]
 

@@ -16,7 +16,7 @@ from dinotxt.cli.session import output_file, session
 if TYPE_CHECKING:
     from dinotxt.inference.encoder import Encoder
     from dinotxt.results.hit import Hit
-    from dinotxt.search.database import DatabaseIndex
+    from dinotxt.search.database.database import DatabaseIndex
     from dinotxt.search.index import ImageIndex
 
 Index = Annotated[
@@ -65,7 +65,7 @@ def search(
     if (words is None) == (image is None):
         raise typer.BadParameter('give either "WORDS" or --image FILE.')
     with session("search", json_path, quiet) as current:
-        from dinotxt.search.scan import printable
+        from dinotxt.data.pictures.scan import printable
         from dinotxt.search.where import Filter
 
         where = Filter.parse(folder or (), since, until)
@@ -94,9 +94,9 @@ def recorded(index: str, collection: str) -> tuple[str, int]:
         index: The folder, or the URL of a database.
         collection: Of the database.
     """
-    from dinotxt.search.collection import SCHEMES
-    from dinotxt.search.collection import Collection as DatabaseCollection
-    from dinotxt.search.store import Store
+    from dinotxt.search.database.collection import SCHEMES
+    from dinotxt.search.database.collection import Collection as DatabaseCollection
+    from dinotxt.search.store.store import Store
 
     if not index.startswith(SCHEMES):
         own = Store.open(Path(index)).manifest
@@ -108,9 +108,9 @@ def recorded(index: str, collection: str) -> tuple[str, int]:
 
 def open_index(index: str, collection: str, encoder: "Encoder") -> "ImageIndex | DatabaseIndex":
     """Open an index folder, or a collection of a database by its URL."""
-    from dinotxt.search.collection import SCHEMES
-    from dinotxt.search.collection import Collection as DatabaseCollection
-    from dinotxt.search.database import DatabaseIndex
+    from dinotxt.search.database.collection import SCHEMES
+    from dinotxt.search.database.collection import Collection as DatabaseCollection
+    from dinotxt.search.database.database import DatabaseIndex
     from dinotxt.search.index import ImageIndex
 
     if index.startswith(SCHEMES):
@@ -121,7 +121,7 @@ def open_index(index: str, collection: str, encoder: "Encoder") -> "ImageIndex |
 def _write_sheet(
     searched: "ImageIndex | DatabaseIndex", hits: "Sequence[Hit]", title: str, path: str | None
 ) -> Path:
-    from dinotxt.search.scan import printable
+    from dinotxt.data.pictures.scan import printable
     from dinotxt.search.sheet import contact_sheet
 
     note = f"{len(hits)} best of {len(searched):,} pictures in {searched.name}"

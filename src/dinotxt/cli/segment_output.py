@@ -38,7 +38,7 @@ class Output:
 
     def __post_init__(self) -> None:
         """Check the options before the first picture is segmented."""
-        from dinotxt.inference.highres import HighRes
+        from dinotxt.inference.dense.highres import HighRes
         from dinotxt.results.palette import dataset_palette
 
         strange = sorted(set(self.figures) - set(FIGURES))
@@ -60,7 +60,7 @@ class Output:
         Raises:
             DataError: If the folder cannot be written, or the second model refuses the picture.
         """
-        from dinotxt.search.scan import printable
+        from dinotxt.data.pictures.scan import printable
 
         if self.palette is not None:
             result = result.with_palette(self.palette)
@@ -126,7 +126,7 @@ class Output:
         return written
 
     def _save(self, picture: "Image.Image", name: str) -> str:
-        from dinotxt.search.scan import printable
+        from dinotxt.data.pictures.scan import printable
 
         path = self.folder / name
         with atomic_path(path) as temporary:

@@ -7,9 +7,9 @@ from pydantic import Field, PositiveInt, model_validator
 
 from dinotxt.config import Config
 from dinotxt.curation.engine import EngineKind
-from dinotxt.curation.matching import MatchEngine
-from dinotxt.curation.spacing import Normalize
-from dinotxt.data.curated import DrawMode
+from dinotxt.curation.text.matching import MatchEngine
+from dinotxt.curation.text.spacing import Normalize
+from dinotxt.data.order.curated import DrawMode
 from dinotxt.models.config import BackboneConfig
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -129,7 +129,7 @@ class CurationConfig(Config):
     """One curation; see `docs/guides/curation.md`.
 
     Attributes:
-        input: What `dinotxt.data.pairs.read_pairs` takes.
+        input: What `dinotxt.data.readers.pairs.read_pairs` takes.
         output: The folder of all results; one folder holds one curation.
         seed: Decides the clusters and the draws.
         engine: ``local`` or ``ray``.

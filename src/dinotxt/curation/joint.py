@@ -1,7 +1,7 @@
 """The two balances joined: every pair's two keep probabilities, and the draw of an epoch.
 
 Paper section 4.2: a pair is seen in an epoch if its caption and its picture are both kept; the
-draws are stochastic and new each epoch. See `dinotxt.data.curated` for the file format.
+draws are stochastic and new each epoch. See `dinotxt.data.order.curated` for the file format.
 """
 
 import shutil
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.curation.arrays import save_array, save_parts
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pool import table_paths
+from dinotxt.curation.pool.arrays import save_array, save_parts
+from dinotxt.curation.pool.pool import table_paths
+from dinotxt.curation.pool.tables import read_table
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
-from dinotxt.curation.tables import read_table
-from dinotxt.data.curated import KEEP_DTYPE, DrawMode, draw
+from dinotxt.data.order.curated import KEEP_DTYPE, DrawMode, draw
 from dinotxt.files import write_json
 
 STAGE = "keep"

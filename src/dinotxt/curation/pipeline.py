@@ -10,10 +10,10 @@ from dinotxt.config import dump_yaml
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import Engine, open_engine
 from dinotxt.curation.joint import draw_epoch, join_probabilities
-from dinotxt.curation.metadata import build_metadata, needs_captions
-from dinotxt.curation.pool import collect_pairs
+from dinotxt.curation.pool.pool import collect_pairs
 from dinotxt.curation.stage import StageReport
-from dinotxt.curation.text import balance_captions, match_captions
+from dinotxt.curation.text.metadata import build_metadata, needs_captions
+from dinotxt.curation.text.stages import balance_captions, match_captions
 from dinotxt.errors import DataError
 from dinotxt.files import atomic_path
 
@@ -112,15 +112,15 @@ class Pipeline:
 
     def embed(self) -> StageReport:
         """Embed the pictures."""
-        from dinotxt.curation.embedding import embed_pictures
+        from dinotxt.curation.pictures.embedding import embed_pictures
 
         self._check_sizes(self._pairs())
         return self._once("embed", embed_pictures)
 
     def cluster(self) -> StageReport:
         """Cluster the pictures and balance them by their clusters."""
-        from dinotxt.curation.hierarchy import cluster_pictures
-        from dinotxt.curation.images import balance_pictures
+        from dinotxt.curation.pictures.balance import balance_pictures
+        from dinotxt.curation.pictures.hierarchy import cluster_pictures
 
         self.embed()
         clusters = self._once("cluster", cluster_pictures)
@@ -145,7 +145,7 @@ class Pipeline:
 
     def run(self, epoch: int) -> dict[str, Any]:
         """Do all stages, draw an epoch and write the report."""
-        from dinotxt.curation.report import write_report
+        from dinotxt.curation.report.report import write_report
 
         drawn = self.draw(epoch)
         self._engine.stage = "report"

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from dinotxt.data.transform import Picture, picture_size
+from dinotxt.data.pictures.transform import Picture, picture_size
 from dinotxt.errors import ConfigError
-from dinotxt.inference.bilinear import Axis
-from dinotxt.inference.dense import Mode, ScoreMap, Upsample, WindowScores
+from dinotxt.inference.dense.bilinear import Axis
+from dinotxt.inference.dense.geometry import Window, scaled_size, windows
+from dinotxt.inference.dense.scores import Mode, ScoreMap, Upsample, WindowScores
+from dinotxt.inference.dense.window import encode_windows
 from dinotxt.inference.encoder import Encoder, Features, Progress
-from dinotxt.inference.geometry import Window, scaled_size, windows
-from dinotxt.inference.window import encode_windows
 
 Protocol = Literal["tcl", "dinov3"]
 TEMPLATES: Mapping[Protocol, str] = {"tcl": "tcl-9", "dinov3": "openai-80"}

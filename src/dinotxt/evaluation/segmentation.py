@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.masks import IGNORED, MaskedImage, MaskSet
+from dinotxt.data.readers.masks import IGNORED, MaskedImage, MaskSet
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.ledger import Ledger, fingerprint, missing
 from dinotxt.evaluation.names import Names, choose_names
 from dinotxt.evaluation.protocols import protocol_encoder, protocol_mode
-from dinotxt.inference.dense import Mode
+from dinotxt.inference.dense.modes import find_mode
+from dinotxt.inference.dense.scores import Mode
 from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.modes import find_mode
 from dinotxt.inference.segmenter import HighRes, Segmenter
 from dinotxt.metrics.bootstrap import miou_interval
 from dinotxt.metrics.confusion import Confusion, iou, miou

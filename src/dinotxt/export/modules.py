@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.position import PositionEmbedding
-from dinotxt.models.pretrained_text import PretrainedTextEncoder
-from dinotxt.models.text_encoder import TextBlock, TextEncoder
+from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
+from dinotxt.models.text.text_encoder import TextBlock, TextEncoder
+from dinotxt.models.vision.position import PositionEmbedding
 
 
 class ImageTower(nn.Module):

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dinotxt.data.feature_store import FeatureStore, StoreSpec, plan_bytes
-from dinotxt.data.feature_writer import FeatureStoreWriter, Shard
-from dinotxt.data.record import Pair
-from dinotxt.data.transform import Transform
-from dinotxt.data.view import RandomView
+from dinotxt.data.features.store import FeatureStore, StoreSpec, plan_bytes
+from dinotxt.data.features.writer import FeatureStoreWriter, Shard
+from dinotxt.data.pictures.transform import Transform
+from dinotxt.data.pictures.view import RandomView
+from dinotxt.data.readers.record import Pair
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
 from dinotxt.inference.decoding import OnSkip, pixel_batches
+from dinotxt.inference.dense.geometry import check_size
 from dinotxt.inference.encoder import Progress
-from dinotxt.inference.geometry import check_size
-from dinotxt.inference.torch_towers import find_device
-from dinotxt.models.backbone import Backbone
-from dinotxt.models.tokens import Tokens
+from dinotxt.inference.engines.torch_towers import find_device
+from dinotxt.models.vision.backbone import Backbone
+from dinotxt.models.vision.tokens import Tokens
 from dinotxt.results.skip import Skip
 
 Kind = Literal["all", "pooled"]

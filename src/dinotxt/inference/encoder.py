@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.exposure import brighten
-from dinotxt.data.image import ImageSource, source_name
-from dinotxt.data.transform import Picture, Transform
+from dinotxt.data.pictures.image import ImageSource, source_name
+from dinotxt.data.pictures.transform import Picture, Transform
 from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import EncodedImages, OnSkip, check_finite, listed, pixel_batches
 from dinotxt.inference.defaults import InferenceDefaults
-from dinotxt.inference.geometry import whole_input
+from dinotxt.inference.dense.exposure import brighten
+from dinotxt.inference.dense.geometry import whole_input
+from dinotxt.inference.engines.towers import DenseTowers, Towers
 from dinotxt.inference.loading import open_model
 from dinotxt.inference.prompt_cache import kept_embeddings
 from dinotxt.inference.publishing import Publishable
 from dinotxt.inference.thumbnails import encode_inputs
-from dinotxt.inference.towers import DenseTowers, Towers
 from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.text import prompt
 from dinotxt.text.tokenizer import Tokenizer

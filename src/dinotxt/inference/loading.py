@@ -7,12 +7,12 @@ from typing import NamedTuple
 from dinotxt.checkpoints.catalogue import MODELS
 from dinotxt.checkpoints.exported import is_export, read_export
 from dinotxt.checkpoints.snapshot import is_hub_name, snapshot
-from dinotxt.data.transform import Transform
+from dinotxt.data.pictures.transform import Transform
 from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
-from dinotxt.inference.geometry import check_size
-from dinotxt.inference.onnx_towers import OnnxTowers
-from dinotxt.inference.towers import Towers
+from dinotxt.inference.dense.geometry import check_size
+from dinotxt.inference.engines.onnx_towers import OnnxTowers
+from dinotxt.inference.engines.towers import Towers
 from dinotxt.text.tokenizer import Tokenizer
 
 
@@ -61,7 +61,7 @@ def _open_export(folder: Path, device: str, size: int | None) -> Parts:
 
 def _open_torch(name: str, device: str, size: int | None) -> Parts:
     from dinotxt.checkpoints.registry import resolve
-    from dinotxt.inference.torch_towers import TorchTowers, find_device
+    from dinotxt.inference.engines.torch_towers import TorchTowers, find_device
 
     find_device(device)
     loaded = resolve(name)

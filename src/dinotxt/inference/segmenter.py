@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.image import ImageSource, source_name
+from dinotxt.data.pictures.image import ImageSource, source_name
+from dinotxt.data.pictures.transform import Picture, Transform, as_image, picture_size
 from dinotxt.data.prefetch import prefetch
-from dinotxt.data.transform import Picture, Transform, as_image, picture_size
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip
-from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_tiles, tile_rows
+from dinotxt.inference.dense.geometry import check_size
+from dinotxt.inference.dense.highres import HighRes, SegmentScores
+from dinotxt.inference.dense.pamr import Pamr
+from dinotxt.inference.dense.scores import Mode, ScoreMap, Upsample, label_tiles, tile_rows
+from dinotxt.inference.dense.window import SlidingWindow, Whole
 from dinotxt.inference.encoder import Encoder, Features
-from dinotxt.inference.geometry import check_size
-from dinotxt.inference.highres import HighRes, SegmentScores
-from dinotxt.inference.pamr import Pamr
-from dinotxt.inference.towers import SquareTowers, Towers
-from dinotxt.inference.window import SlidingWindow, Whole
+from dinotxt.inference.engines.towers import SquareTowers, Towers
 from dinotxt.models.config import Embedding
 from dinotxt.results.segmentation import Segmentation, map_dtype
 from dinotxt.results.skip import Skip

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.inference.towers import Towers
+from dinotxt.inference.engines.towers import Towers
 
 Array = NDArray[np.float32]
 

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
-from dinotxt.models.backbone import Backbone
 from dinotxt.models.config import (
     Embedding,
     ModelConfig,
@@ -19,12 +18,13 @@ from dinotxt.models.config import (
     TextHalf,
     TransformerTextConfig,
 )
-from dinotxt.models.drop_path import SubsetDraw
-from dinotxt.models.pretrained_text import PretrainedTextEncoder
-from dinotxt.models.text_encoder import TextEncoder
-from dinotxt.models.tokens import Tokens
-from dinotxt.models.values import repeat_over_grid
-from dinotxt.models.vision_head import VisionHead
+from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
+from dinotxt.models.text.text_encoder import TextEncoder
+from dinotxt.models.vision.backbone import Backbone
+from dinotxt.models.vision.drop_path import SubsetDraw
+from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision.values import repeat_over_grid
+from dinotxt.models.vision.vision_head import VisionHead
 from dinotxt.models.weights import check_keys, hash_tensors
 
 _MAX_LOGIT_SCALE = math.log(100)

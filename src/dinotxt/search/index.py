@@ -6,22 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinotxt.data.image import ImageSource
+from dinotxt.data.pictures.image import ImageSource
+from dinotxt.data.pictures.scan import printable, scan, sort_key
 from dinotxt.errors import BackendError, DataError
 from dinotxt.inference.encoder import Encoder, unit
 from dinotxt.results.hit import Hit
 from dinotxt.results.skip import Skip
-from dinotxt.search.approximation import open_index
-from dinotxt.search.exact import Vectors
-from dinotxt.search.lock import locked
+from dinotxt.search.engines.approximation import open_index
+from dinotxt.search.engines.exact import Vectors
 from dinotxt.search.query import encode_query
-from dinotxt.search.scan import printable, scan, sort_key
-from dinotxt.search.segment import Record, Segment
-from dinotxt.search.store import Engine, Store
-from dinotxt.search.thumbnails import Thumbnails, small_copy
+from dinotxt.search.store.lock import locked
+from dinotxt.search.store.segment import Record, Segment
+from dinotxt.search.store.store import Engine, Store
+from dinotxt.search.store.thumbnails import Thumbnails, small_copy
+from dinotxt.search.store.writing import check_model, prepare
 from dinotxt.search.update import Changes, Update, Work
 from dinotxt.search.where import Filter, matching_rows
-from dinotxt.search.writing import check_model, prepare
 
 logger = logging.getLogger(__name__)
 

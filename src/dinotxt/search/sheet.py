@@ -6,9 +6,9 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from dinotxt.data.pictures.scan import printable
 from dinotxt.errors import DataError
 from dinotxt.results.hit import Hit
-from dinotxt.search.scan import printable
 
 SIDE = 360
 

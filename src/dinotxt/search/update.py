@@ -15,20 +15,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.image import ImageSource, Limits
+from dinotxt.data.pictures.image import ImageSource, Limits
+from dinotxt.data.pictures.scan import Entry, printable, sort_key
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
 from dinotxt.files import sha256_file
 from dinotxt.inference.decoding import PixelBatch, pixel_batches
 from dinotxt.results.skip import Skip
-from dinotxt.search.approximation import carry_over, refresh
 from dinotxt.search.dates import date_taken
-from dinotxt.search.exact import Vectors
-from dinotxt.search.scan import Entry, printable, sort_key
-from dinotxt.search.segment import Record, write_segment
-from dinotxt.search.store import Store
-from dinotxt.search.table import Table
-from dinotxt.search.thumbnails import Thumbnails, remove_thumbnails
+from dinotxt.search.engines.approximation import carry_over, refresh
+from dinotxt.search.engines.exact import Vectors
+from dinotxt.search.store.segment import Record, write_segment
+from dinotxt.search.store.store import Store
+from dinotxt.search.store.table import Table
+from dinotxt.search.store.thumbnails import Thumbnails, remove_thumbnails
 
 Pixels = NDArray[np.float32]
 

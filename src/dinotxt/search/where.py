@@ -8,11 +8,11 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from dinotxt.data.pictures.scan import sort_key
 from dinotxt.errors import ConfigError
 from dinotxt.search.dates import period
-from dinotxt.search.exact import Rows
-from dinotxt.search.scan import sort_key
-from dinotxt.search.segment import Segment
+from dinotxt.search.engines.exact import Rows
+from dinotxt.search.store.segment import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.image import ImageSource
+from dinotxt.data.pictures.image import ImageSource
 from dinotxt.inference.classifier import ZeroShotClassifier
 from dinotxt.inference.encoder import Encoder, Features, Progress
-from dinotxt.inference.towers import SquareTowers, Towers
+from dinotxt.inference.engines.towers import SquareTowers, Towers
 from dinotxt.results.classification import Classification
 from dinotxt.text.tokenizer import TokenBatch
 

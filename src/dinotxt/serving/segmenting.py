@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from dinotxt.data.image import ImageSource
-from dinotxt.data.transform import Picture
+from dinotxt.data.pictures.image import ImageSource
+from dinotxt.data.pictures.transform import Picture
 from dinotxt.errors import DinotxtError
-from dinotxt.inference.dense import Mode
+from dinotxt.inference.dense.geometry import scaled_size, windows
+from dinotxt.inference.dense.scores import Mode
 from dinotxt.inference.encoder import Encoder, Features
-from dinotxt.inference.geometry import scaled_size, windows
 from dinotxt.inference.segmenter import Segmenter, SlidingWindow
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.serving.batcher import Batcher, Lane

@@ -10,22 +10,22 @@ from torch import Tensor
 
 from dinotxt.checkpoints.format import save_model
 from dinotxt.checkpoints.sources import build_model, build_tokenizer
-from dinotxt.data.transform import Transform
+from dinotxt.data.pictures.transform import Transform
 from dinotxt.errors import CheckpointError, DataError, DinotxtError
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.training.batches import Batch, Batches
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.distributed import World
-from dinotxt.training.learner import Learner
-from dinotxt.training.ledger import Ledger
-from dinotxt.training.log import Reporter, StepRecord
-from dinotxt.training.quarantine import Quarantine
-from dinotxt.training.run import Run, Snapshot
+from dinotxt.training.cost.ledger import Ledger
+from dinotxt.training.distributed.world import World
+from dinotxt.training.feed.batches import Batch, Batches
+from dinotxt.training.record.log import Reporter, StepRecord
+from dinotxt.training.record.quarantine import Quarantine
+from dinotxt.training.record.run import Run, Snapshot
+from dinotxt.training.record.state import CHECKPOINTS, Checkpoints
+from dinotxt.training.record.writer import CheckpointWriter
 from dinotxt.training.setup import RunBuilder, transform_config
 from dinotxt.training.signals import StopRequest
-from dinotxt.training.start import start
-from dinotxt.training.state import CHECKPOINTS, Checkpoints
-from dinotxt.training.writer import CheckpointWriter
+from dinotxt.training.start.start import start
+from dinotxt.training.update.learner import Learner
 
 Evaluate = Callable[[DinoTxt], Mapping[str, float]]
 _SCORES = ("text_to_image_recall@1", "image_to_text_recall@1")

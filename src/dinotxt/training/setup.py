@@ -6,31 +6,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dinotxt.data.curated import CuratedPairs
-from dinotxt.data.curated_sampler import CuratedSampler
-from dinotxt.data.feature_store import FeatureStore
-from dinotxt.data.location import expand
-from dinotxt.data.pair_id import pair_ids
-from dinotxt.data.pairs import read_pairs
-from dinotxt.data.record import Pair
-from dinotxt.data.sampler import EpochSampler
-from dinotxt.data.stream_order import StreamConfig
-from dinotxt.data.transform import Transform, TransformConfig
-from dinotxt.data.view import RandomView
+from dinotxt.data.features.store import FeatureStore
+from dinotxt.data.order.curated import CuratedPairs
+from dinotxt.data.order.curated_sampler import CuratedSampler
+from dinotxt.data.order.pair_id import pair_ids
+from dinotxt.data.order.sampler import EpochSampler
+from dinotxt.data.pictures.transform import Transform, TransformConfig
+from dinotxt.data.pictures.view import RandomView
+from dinotxt.data.readers.location import expand
+from dinotxt.data.readers.pairs import read_pairs
+from dinotxt.data.readers.record import Pair
+from dinotxt.data.streaming.order import StreamConfig
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
-from dinotxt.models.backbone import Backbone
 from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.vision.backbone import Backbone
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import Tokenizer
-from dinotxt.training.batches import Batches, VisionSource
-from dinotxt.training.captions import CaptionTable
 from dinotxt.training.config import DataConfig, TrainConfig
-from dinotxt.training.distributed import World
-from dinotxt.training.stream import StreamBatches
-from dinotxt.training.stream_setup import local_data, open_stream
-from dinotxt.training.validation import Validation
-from dinotxt.training.vision import (
+from dinotxt.training.distributed.world import World
+from dinotxt.training.feed.batches import Batches, VisionSource
+from dinotxt.training.feed.captions import CaptionTable
+from dinotxt.training.feed.stream import StreamBatches
+from dinotxt.training.feed.stream_setup import local_data, open_stream
+from dinotxt.training.feed.validation import Validation
+from dinotxt.training.feed.vision import (
     CachedTokens,
     Pictures,
     Pooled,

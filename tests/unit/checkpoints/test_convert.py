@@ -11,7 +11,7 @@ from dinotxt.checkpoints import meta
 from dinotxt.checkpoints.convert import from_meta, to_meta
 from dinotxt.checkpoints.format import load_model, save_model
 from dinotxt.checkpoints.layouts import to_dinov3
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError
 from dinotxt.models.config import ModelConfig, VisionHeadConfig
 from dinotxt.models.dinotxt import DinoTxt

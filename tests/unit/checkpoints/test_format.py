@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tests.unit.checkpoints.conftest import MetaFiles
 
 from dinotxt.checkpoints.format import load_model, read_folder, save_model
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError
 from dinotxt.models.config import ModelConfig
 from dinotxt.models.dinotxt import DinoTxt

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from dinotxt.checkpoints import openclip
 from dinotxt.checkpoints.openclip import load_openclip
 from dinotxt.checkpoints.registry import resolve
-from dinotxt.data.transform import Transform
+from dinotxt.data.pictures.transform import Transform
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.inference.encoder import load
 from dinotxt.inference.segmenter import Segmenter, SlidingWindow

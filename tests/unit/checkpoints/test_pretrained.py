@@ -12,7 +12,7 @@ from tests.unit.checkpoints.stub_hub import COMMIT, Hub, serving
 
 from dinotxt.checkpoints.format import load_model, save_model
 from dinotxt.checkpoints.pretrained import push_to_hub, save_pretrained
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError
 from dinotxt.inference.encoder import Encoder, load
 from dinotxt.models.config import ModelConfig

@@ -9,7 +9,7 @@ from dinotxt.checkpoints.catalogue import MODELS
 from dinotxt.checkpoints.description import describe, list_models
 from dinotxt.checkpoints.format import save_model
 from dinotxt.checkpoints.registry import fetch_named, find_folder, resolve
-from dinotxt.data.transform import TransformConfig
+from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.models.config import ModelConfig
 from dinotxt.models.dinotxt import DinoTxt

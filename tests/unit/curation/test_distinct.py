@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinotxt.curation import distinct
 from dinotxt.curation.config import CurationConfig
-from dinotxt.curation.distinct import copies_of, find_copies, forget_copies, read_pictures
 from dinotxt.curation.engine import InProcess
-from dinotxt.curation.pool import collect_pairs, table_paths
+from dinotxt.curation.pictures import copies as distinct
+from dinotxt.curation.pictures.copies import copies_of, find_copies, forget_copies, read_pictures
+from dinotxt.curation.pool.pool import collect_pairs, table_paths
 
 from .conftest import picture, write_shard
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinotxt.curation import embedders
 from dinotxt.curation.config import CurationConfig, ImageConfig
-from dinotxt.curation.embedding import embed_pictures
 from dinotxt.curation.engine import InProcess
-from dinotxt.curation.hierarchy import cluster_pictures
-from dinotxt.curation.images import balance_pictures
-from dinotxt.curation.pool import collect_pairs
+from dinotxt.curation.pictures import embedders
+from dinotxt.curation.pictures.balance import balance_pictures
+from dinotxt.curation.pictures.embedding import embed_pictures
+from dinotxt.curation.pictures.hierarchy import cluster_pictures
+from dinotxt.curation.pool.pool import collect_pairs
 from dinotxt.curation.stage import StageReport
-from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import DataError
 
 from .conftest import picture, write_shard

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinotxt.curation import matching
-from dinotxt.curation.matching import MatchEngine, Matches, open_matcher
-from dinotxt.curation.spacing import Normalize, spacing
+from dinotxt.curation.text import matching
+from dinotxt.curation.text.matching import MatchEngine, Matches, open_matcher
+from dinotxt.curation.text.spacing import Normalize, spacing
 
 ENTRIES = [
     "dog",

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.cluster import blocks_of
-from dinotxt.curation import near_duplicates as module
-from dinotxt.curation.block_files import block_path
 from dinotxt.curation.engine import InProcess
-from dinotxt.curation.near_duplicates import duplicates_of, near_duplicates
+from dinotxt.curation.pictures import near_duplicates as module
+from dinotxt.curation.pictures.block_files import block_path
+from dinotxt.curation.pictures.near_duplicates import duplicates_of, near_duplicates
 
 
 def _greedy(vectors: NDArray[np.float32], cosine: float) -> list[bool]:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dinotxt.curation import duplicates
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
-from dinotxt.curation.pool import collect_pairs, table_paths
-from dinotxt.curation.sources import table_records
+from dinotxt.curation.pool import repeated_ids as duplicates
+from dinotxt.curation.pool.pool import collect_pairs, table_paths
+from dinotxt.curation.pool.sources import table_records
+from dinotxt.curation.pool.tables import read_table, write_table
 from dinotxt.curation.stage import StageReport
-from dinotxt.curation.tables import read_table, write_table
-from dinotxt.data.pair_id import pair_id, pair_ids
-from dinotxt.data.pairs import read_pairs
+from dinotxt.data.order.pair_id import pair_id, pair_ids
+from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import ConfigError, DataError
 
 from .conftest import add_file, picture, shard_records, write_shard
@@ -57,7 +57,7 @@ def test_ids_do_not_depend_on_shards(tmp_path: Path, pool: Path) -> None:
 def test_large_sources_are_cut_into_tables(
     tmp_path: Path, pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dinotxt.curation.sources._FEWEST", 5)
+    monkeypatch.setattr("dinotxt.curation.pool.sources._FEWEST", 5)
     report = _collect(tmp_path, str(pool))
     names = [Path(file).name for file in report.files]
     assert names[:4] == ["00000.parquet", "00000-00001.parquet", "00000-00002.parquet",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinotxt.curation.spacing import is_matchable, normalizer, spaced_lines, spacing
+from dinotxt.curation.text.spacing import is_matchable, normalizer, spaced_lines, spacing
 
 
 @pytest.mark.parametrize(

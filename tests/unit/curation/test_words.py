@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 
-from dinotxt.curation.words import WordCounts, bigrams_by_pmi, count_words, ranked
+from dinotxt.curation.text.words import WordCounts, bigrams_by_pmi, count_words, ranked
 
 
 def test_words_are_what_matching_sees() -> None:

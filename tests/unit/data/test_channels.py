@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.channels import ChannelMapping, read_array
-from dinotxt.data.image import Limits
+from dinotxt.data.pictures.channels import ChannelMapping, read_array
+from dinotxt.data.pictures.image import Limits
 from dinotxt.errors import ConfigError, DataError
 
 

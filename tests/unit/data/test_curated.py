@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinotxt.data.curated import KEEP_DTYPE, CuratedPairs, DrawMode, draw
-from dinotxt.data.draw import uniforms
+from dinotxt.data.order.counter import uniforms
+from dinotxt.data.order.curated import KEEP_DTYPE, CuratedPairs, DrawMode, draw
 from dinotxt.errors import DataError
 from dinotxt.files import write_json
 

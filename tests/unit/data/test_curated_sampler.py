@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinotxt.data.curated import KEEP_DTYPE, CuratedPairs
-from dinotxt.data.curated_sampler import CuratedSampler
-from dinotxt.data.pair_id import pair_id
+from dinotxt.data.order.curated import KEEP_DTYPE, CuratedPairs
+from dinotxt.data.order.curated_sampler import CuratedSampler
+from dinotxt.data.order.pair_id import pair_id
 from dinotxt.errors import DataError
 from dinotxt.files import write_json
 

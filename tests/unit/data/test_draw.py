@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinotxt.data.draw import uniform, uniforms
+from dinotxt.data.order.counter import uniform, uniforms
 
 MASK = (1 << 64) - 1
 

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.exposure import brighten
+from dinotxt.inference.dense.exposure import brighten
 
 
 def _ramp(low: int, high: int) -> Image.Image:

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dinotxt.data.feature_store import FeatureStore, StoreSpec, plan_bytes
-from dinotxt.data.feature_writer import FeatureStoreWriter
-from dinotxt.data.record import ImageRef, Pair
+from dinotxt.data.features.store import FeatureStore, StoreSpec, plan_bytes
+from dinotxt.data.features.writer import FeatureStoreWriter
+from dinotxt.data.readers.record import ImageRef, Pair
 from dinotxt.errors import DataError
 
 NUM = 11
@@ -120,7 +120,7 @@ def test_store_survives_pickling_and_is_read_by_other_processes(tmp_path: Path) 
 def test_shards_beyond_the_limit_of_open_files_are_read_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dinotxt.data.feature_store._MAX_MAPPED", 2)
+    monkeypatch.setattr("dinotxt.data.features.store._MAX_MAPPED", 2)
     features = _write(tmp_path, _spec())
     store = FeatureStore.open(tmp_path)
     for _ in range(2):

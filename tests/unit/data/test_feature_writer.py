@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dinotxt.data.feature_store import StoreSpec
-from dinotxt.data.feature_writer import FeatureStoreWriter
-from dinotxt.data.record import ImageRef, Pair
+from dinotxt.data.features.store import StoreSpec
+from dinotxt.data.features.writer import FeatureStoreWriter
+from dinotxt.data.readers.record import ImageRef, Pair
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

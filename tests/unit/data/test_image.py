@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dinotxt.data.image import (
+from dinotxt.data.pictures.image import (
     Limits,
     open_image,
     open_undecoded,

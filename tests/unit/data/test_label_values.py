@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dinotxt.data.label_values import LabelValues
+from dinotxt.data.readers.label_values import LabelValues
 from dinotxt.errors import DataError
 
 

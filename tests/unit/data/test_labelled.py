@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dinotxt.data.labelled import read_labelled
+from dinotxt.data.readers.labelled import read_labelled
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinotxt.data.location import expand, expand_braces, images_in
+from dinotxt.data.readers.location import expand, expand_braces, images_in
 from dinotxt.errors import DataError
 
 

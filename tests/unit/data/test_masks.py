@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dinotxt.data.masks import read_mask, read_masks
-from dinotxt.data.record import ImageRef
+from dinotxt.data.readers.masks import read_mask, read_masks
+from dinotxt.data.readers.record import ImageRef
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

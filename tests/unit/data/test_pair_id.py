@@ -1,7 +1,7 @@
 """Ids of pairs: of the record and the caption, not of the shard."""
 
-from dinotxt.data.pair_id import pair_id, pair_ids, record_key
-from dinotxt.data.record import ImageRef, Pair
+from dinotxt.data.order.pair_id import pair_id, pair_ids, record_key
+from dinotxt.data.readers.record import ImageRef, Pair
 
 
 def test_the_id_is_a_fixed_hash() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dinotxt.data.pairs import read_pairs
+from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

@@ -5,8 +5,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from dinotxt.data.parquet_shard import num_rows, unpack_parquet
-from dinotxt.data.sample import tar_samples
+from dinotxt.data.readers.sample import tar_samples
+from dinotxt.data.streaming.parquet import num_rows, unpack_parquet
 from dinotxt.errors import DataError
 
 

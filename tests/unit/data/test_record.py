@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.data.record import ImageRef, or_raise
+from dinotxt.data.readers.record import ImageRef, or_raise
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

@@ -6,8 +6,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from dinotxt.data import remote as module
-from dinotxt.data.remote import Remote, is_address
+from dinotxt.data.streaming import remote as module
+from dinotxt.data.streaming.remote import Remote, is_address
 from dinotxt.errors import BackendError, DataError
 
 

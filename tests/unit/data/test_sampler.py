@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinotxt.data.sampler import EpochSampler, caption_index, view_index
+from dinotxt.data.order.sampler import EpochSampler, caption_index, view_index
 from dinotxt.errors import ConfigError
 
 

@@ -8,8 +8,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from dinotxt.data.remote import Remote
-from dinotxt.data.shard_cache import ShardCache
+from dinotxt.data.streaming.cache import ShardCache
+from dinotxt.data.streaming.remote import Remote
 from dinotxt.errors import DataError
 
 

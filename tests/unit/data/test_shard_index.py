@@ -9,9 +9,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from dinotxt.data.remote import Remote
-from dinotxt.data.shard_cache import ShardCache
-from dinotxt.data.shard_index import index_shards, list_shards
+from dinotxt.data.streaming.cache import ShardCache
+from dinotxt.data.streaming.index import index_shards, list_shards
+from dinotxt.data.streaming.remote import Remote
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

@@ -7,10 +7,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from dinotxt.data.remote import Remote
-from dinotxt.data.shard_cache import ShardCache
-from dinotxt.data.shard_index import ShardIndex
-from dinotxt.data.stream import ShardReader
+from dinotxt.data.streaming.cache import ShardCache
+from dinotxt.data.streaming.index import ShardIndex
+from dinotxt.data.streaming.reader import ShardReader
+from dinotxt.data.streaming.remote import Remote
 from dinotxt.errors import DataError
 
 MakeTar = Callable[[Path, Mapping[str, Any]], Path]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dinotxt.data.stream_order import StreamConfig, StreamSampler
+from dinotxt.data.streaming.order import StreamConfig, StreamSampler
 from dinotxt.errors import ConfigError
 
 COUNTS = (7, 1, 12, 5, 9, 30, 3, 11, 8, 14)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.data.pairs import read_pairs
+from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dinotxt.data.tar import TarMember, scan_tar
+from dinotxt.data.readers.tar import TarMember, scan_tar
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

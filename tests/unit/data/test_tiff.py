@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dinotxt.data.channels import read_array
-from dinotxt.data.image import Limits
+from dinotxt.data.pictures.channels import read_array
+from dinotxt.data.pictures.image import Limits
 from dinotxt.errors import DataError
 
 Tags = dict[int, list[int]]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotxt.data.channels import ChannelMapping
-from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.data.pictures.channels import ChannelMapping
+from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dinotxt.data.transform import Transform, TransformConfig
-from dinotxt.data.view import RandomView, ViewConfig
+from dinotxt.data.pictures.transform import Transform, TransformConfig
+from dinotxt.data.pictures.view import RandomView, ViewConfig
 from dinotxt.errors import ConfigError
 
 TRANSFORM = Transform(TransformConfig(size=16))

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dinotxt.inference.bilinear import Axis
+from dinotxt.inference.dense.bilinear import Axis
 
 
 @pytest.mark.parametrize(("num_in", "num_out"), [(4, 9), (9, 4), (1, 5), (5, 5), (3, 48)])

@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.inference.dense import Mode
+from dinotxt.inference.dense.highres import HighRes
+from dinotxt.inference.dense.scores import Mode
+from dinotxt.inference.dense.window import SlidingWindow, Whole
 from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.highres import HighRes
-from dinotxt.inference.window import SlidingWindow, Whole
 
 MODES = [Whole(), SlidingWindow(16, 8), HighRes(crops=4, crop_size=16, num_clusters=None)]
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from dinotxt.data.record import ImageRef, Pair
-from dinotxt.data.transform import Transform, TransformConfig
-from dinotxt.data.view import RandomView, ViewConfig
+from dinotxt.data.pictures.transform import Transform, TransformConfig
+from dinotxt.data.pictures.view import RandomView, ViewConfig
+from dinotxt.data.readers.record import ImageRef, Pair
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.caching import FeatureCacher, Kind, Views
-from dinotxt.models.backbone import Backbone
 from dinotxt.models.config import BackboneConfig, ModelConfig
+from dinotxt.models.vision.backbone import Backbone
 from dinotxt.results.skip import Skip
 
 TRANSFORM = Transform(TransformConfig(size=32, resize="squash"))
@@ -81,7 +81,7 @@ def test_bad_pictures_are_left_out_and_reported(
 def test_a_killed_run_goes_on_behind_the_last_whole_shard(
     backbone: Backbone, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dinotxt.data.feature_writer._MAX_SHARD_VIEWS", 1)
+    monkeypatch.setattr("dinotxt.data.features.writer._MAX_SHARD_VIEWS", 1)
     whole = FeatureCacher(backbone, TRANSFORM, pairs, tmp_path / "whole").run()
     lost = tmp_path / "lost.png"
     torn = [*pairs[:2], Pair("blue", ImageRef(str(lost)), pairs[2].captions), *pairs[3:]]

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dinotxt.inference.crops import CropLevel, allot, layout
-from dinotxt.inference.highres import HighRes
+from dinotxt.inference.dense.crops import CropLevel, allot, layout
+from dinotxt.inference.dense.highres import HighRes
 
 _AREAS, _SHARES = (0.01, 0.1, 1.0), (0.775, 0.2, 0.025)
 

@@ -3,14 +3,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dinotxt.inference.dense import (
+from dinotxt.inference.dense.geometry import windows
+from dinotxt.inference.dense.scores import (
     GridScores,
     Upsample,
     WindowScores,
     label_rows,
     tile_rows,
 )
-from dinotxt.inference.geometry import windows
 
 
 def _random(*shape: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotxt.data.image import ImageSource
+from dinotxt.data.pictures.image import ImageSource
 from dinotxt.errors import BackendError, ConfigError, DataError
 from dinotxt.inference.encoder import Encoder, load
 from dinotxt.results.skip import Skip

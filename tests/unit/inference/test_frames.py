@@ -1,4 +1,4 @@
-from dinotxt.inference.frames import mirrored_name, play_order
+from dinotxt.data.pictures.frames import mirrored_name, play_order
 
 
 def test_frames_are_played_by_their_numbers() -> None:

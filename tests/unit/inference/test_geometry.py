@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dinotxt.errors import ConfigError
-from dinotxt.inference.geometry import check_size, fit_whole, scaled_size, windows
+from dinotxt.inference.dense.geometry import check_size, fit_whole, scaled_size, windows
 
 
 def test_the_short_side_is_resized_and_the_aspect_kept() -> None:

@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.channels import ChannelMapping
-from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.data.pictures.channels import ChannelMapping
+from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.inference import highres
+from dinotxt.inference.dense import highres
+from dinotxt.inference.dense.highres import HighRes, crops_within
 from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.highres import HighRes, crops_within
 from dinotxt.inference.segmenter import Segmenter
 
 LABELS = ["red", "green", "blue"]
@@ -72,7 +72,7 @@ def test_how_many_patches_are_held_changes_rounding_alone(
 ) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     many = _SMALL.features(colour_encoder, noise, batch_size=4)
-    monkeypatch.setattr("dinotxt.inference.highres._HELD_BYTES", 1)
+    monkeypatch.setattr("dinotxt.inference.dense.highres._HELD_BYTES", 1)
     few = _SMALL.features(colour_encoder, noise, batch_size=4)
     np.testing.assert_allclose(many, few, atol=1e-5)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinotxt.inference.homography import quad_areas, quad_to_square, square_to_quad
+from dinotxt.inference.dense.homography import quad_areas, quad_to_square, square_to_quad
 
 _SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], dtype=np.float64)
 

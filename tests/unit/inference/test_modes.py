@@ -4,9 +4,9 @@ import pytest
 
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
-from dinotxt.inference.highres import HighRes
-from dinotxt.inference.modes import find_mode
-from dinotxt.inference.window import SlidingWindow, Whole
+from dinotxt.inference.dense.highres import HighRes
+from dinotxt.inference.dense.modes import find_mode
+from dinotxt.inference.dense.window import SlidingWindow, Whole
 
 _MODEL = InferenceDefaults(mode="window", short_side=736, window=512, stride=256)
 

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError
-from dinotxt.inference.dense import GridScores
-from dinotxt.inference.pamr import Pamr, affinities, spread
+from dinotxt.inference.dense.pamr import Pamr, affinities, spread
+from dinotxt.inference.dense.scores import GridScores
 
 TRANSFORM = Transform(TransformConfig(size=32))
 

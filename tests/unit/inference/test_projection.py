@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinotxt.inference.crops import layout
-from dinotxt.inference.projection import FeatureGrid, warp
+from dinotxt.inference.dense.crops import layout
+from dinotxt.inference.dense.projection import FeatureGrid, warp
 
 Array = NDArray[np.float64]
 

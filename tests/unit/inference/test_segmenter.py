@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotxt.data.channels import ChannelMapping
-from dinotxt.data.image import ImageSource
-from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.data.pictures.channels import ChannelMapping
+from dinotxt.data.pictures.image import ImageSource
+from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.inference.dense import Mode
+from dinotxt.inference.dense.scores import Mode
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.segmenter import HighRes, Segmenter, SlidingWindow, Whole
 from dinotxt.results.skip import Skip

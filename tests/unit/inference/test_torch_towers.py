@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dinotxt.errors import BackendError, ConfigError
-from dinotxt.inference import torch_towers
 from dinotxt.inference.encoder import Encoder, load
-from dinotxt.inference.torch_towers import TorchTowers, find_device
+from dinotxt.inference.engines import torch_towers
+from dinotxt.inference.engines.torch_towers import TorchTowers, find_device
 from dinotxt.models.config import Embedding
 from dinotxt.models.dinotxt import DinoTxt
 

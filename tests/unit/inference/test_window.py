@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from dinotxt.errors import ConfigError
+from dinotxt.inference.dense.window import SlidingWindow, Whole
 from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.window import SlidingWindow, Whole
 
 
 def test_windows_of_one_picture_run_in_batches(colour_encoder: Encoder, colour_towers: Any) -> None:

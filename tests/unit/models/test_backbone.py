@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
-from dinotxt.models.backbone import Backbone
 from dinotxt.models.config import BackboneConfig
+from dinotxt.models.vision.backbone import Backbone
 
 VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 

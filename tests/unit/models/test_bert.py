@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from dinotxt.models.bert import Bert, load_bert
 from dinotxt.models.config import PretrainedTextConfig
-from dinotxt.models.pretrained_text import PretrainedTextEncoder
+from dinotxt.models.text.bert import Bert, load_bert
+from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
 
 transformers = pytest.importorskip("transformers")
 
@@ -64,7 +64,7 @@ def test_the_tower_takes_it_and_leaves_transformers_alone(tmp_path: Path) -> Non
     save(tmp_path)
     code = (
         "import sys; from dinotxt.models.config import PretrainedTextConfig as Config;"
-        "from dinotxt.models.pretrained_text import PretrainedTextEncoder as Encoder;"
+        "from dinotxt.models.text.pretrained_text import PretrainedTextEncoder as Encoder;"
         f"Encoder(Config(name={str(tmp_path)!r}), 8); assert 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

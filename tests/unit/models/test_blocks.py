@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dinotxt.models.blocks import Attention, SwiGLU, VisionBlock
-from dinotxt.models.drop_path import SubsetDraw
+from dinotxt.models.vision.blocks import Attention, SwiGLU, VisionBlock
+from dinotxt.models.vision.drop_path import SubsetDraw
 
 
 @pytest.mark.parametrize(("dim", "hidden"), [(1024, 2752), (64, 192), (384, 1024), (768, 2048)])

@@ -13,8 +13,8 @@ from dinotxt.models.config import (
     VisionHeadConfig,
 )
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.drop_path import SubsetDraw
-from dinotxt.models.input_norm import Standardize
+from dinotxt.models.vision.drop_path import SubsetDraw
+from dinotxt.models.vision.input_norm import Standardize
 
 
 def with_head(config: ModelConfig, **options: object) -> DinoTxt:

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinotxt.models.drop_path import SubsetDraw, add_on_subset, random_subset
+from dinotxt.models.vision.drop_path import SubsetDraw, add_on_subset, random_subset
 
 
 def draw(start: int, size: int, global_batch: int = 10, step: int = 3) -> SubsetDraw:

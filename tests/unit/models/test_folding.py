@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from dinotxt.models.folding import fold_batch_norms
+from dinotxt.models.vision.folding import fold_batch_norms
 
 
 @pytest.mark.parametrize(

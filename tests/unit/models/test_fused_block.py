@@ -10,8 +10,8 @@ from timm.layers import SwiGLUPacked
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from dinotxt.models.fused_block import FusedBlock, fuse_blocks
-from dinotxt.models.values import without_last_attention
+from dinotxt.models.vision.fused_block import FusedBlock, fuse_blocks
+from dinotxt.models.vision.values import without_last_attention
 
 PLAIN: list[dict[str, Any]] = [
     {"qkv_bias": True, "init_values": 0.3},

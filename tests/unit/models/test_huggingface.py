@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from dinotxt.errors import CheckpointError
-from dinotxt.models.backbone import Backbone
 from dinotxt.models.config import BackboneConfig
-from dinotxt.models.huggingface import load_auto_model
+from dinotxt.models.vision.backbone import Backbone
+from dinotxt.models.vision.huggingface import load_auto_model
 
 transformers = pytest.importorskip("transformers")
 

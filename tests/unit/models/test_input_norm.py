@@ -1,6 +1,6 @@
 import torch
 
-from dinotxt.models.input_norm import Standardize, drop_channels
+from dinotxt.models.vision.input_norm import Standardize, drop_channels
 
 
 def test_statistics_give_tokens_of_mean_0_and_deviation_1() -> None:

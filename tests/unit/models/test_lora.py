@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from dinotxt.models.lora import LowRankLinear, add_low_rank_updates
+from dinotxt.models.text.lora import LowRankLinear, add_low_rank_updates
 
 
 def test_an_update_starts_at_zero_and_changes_the_layer_by_its_product() -> None:

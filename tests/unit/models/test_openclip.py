@@ -13,7 +13,7 @@ from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
-from dinotxt.models.openclip import OpenClip, find_tower
+from dinotxt.models.baselines.openclip import OpenClip, find_tower
 
 TEXT = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
 VISION = {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}

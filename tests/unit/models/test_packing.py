@@ -1,6 +1,6 @@
 import torch
 
-from dinotxt.models.packing import PackedTexts
+from dinotxt.models.text.packing import PackedTexts
 
 
 def test_only_real_tokens_are_packed_and_texts_of_equal_length_are_neighbours() -> None:

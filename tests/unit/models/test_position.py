@@ -2,7 +2,7 @@ import pytest
 import timm
 import torch
 
-from dinotxt.models.position import PositionEmbedding, resample
+from dinotxt.models.vision.position import PositionEmbedding, resample
 
 TINY = {"embed_dim": 32, "depth": 1, "num_heads": 2, "num_classes": 0, "dynamic_img_size": True}
 

@@ -8,7 +8,7 @@ import torch
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import ModelConfig, PretrainedTextConfig
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.pretrained_text import PretrainedTextEncoder
+from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
 
 transformers = pytest.importorskip("transformers")
 

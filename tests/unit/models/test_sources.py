@@ -8,7 +8,7 @@ from torch import nn
 
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.models.config import BackboneConfig
-from dinotxt.models.sources import build_module
+from dinotxt.models.vision.sources import build_module
 
 
 @pytest.fixture

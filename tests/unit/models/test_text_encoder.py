@@ -4,7 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import PRESETS, TransformerTextConfig
-from dinotxt.models.text_encoder import TextEncoder
+from dinotxt.models.text.text_encoder import TextEncoder
 
 TINY = TransformerTextConfig(width=32, layers=2, heads=2, vocab_size=100)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dinotxt.errors import ConfigError
-from dinotxt.models.tokens import Tokens, join_maps
+from dinotxt.models.vision.tokens import Tokens, join_maps
 
 
 def test_a_sequence_splits_into_cls_registers_and_patches() -> None:

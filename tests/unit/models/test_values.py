@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dinotxt.models.backbone import Backbone
 from dinotxt.models.config import BackboneConfig
-from dinotxt.models.values import OwnValue, has_values, without_last_attention
+from dinotxt.models.vision.backbone import Backbone
+from dinotxt.models.vision.values import OwnValue, has_values, without_last_attention
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 64, "num_classes": 0}
 FAMILIES: list[tuple[str, dict[str, Any]]] = [

@@ -5,9 +5,9 @@ import torch
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import RawClsConfig, VisionHeadConfig
-from dinotxt.models.input_norm import Standardize
-from dinotxt.models.tokens import Tokens
-from dinotxt.models.vision_head import VisionHead
+from dinotxt.models.vision.input_norm import Standardize
+from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision.vision_head import VisionHead
 
 
 def tokens(dim: int = 64, registers: int = 2) -> Tokens:

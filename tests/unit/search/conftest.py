@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.transform import Transform, TransformConfig
+from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.inference.encoder import Encoder
 from dinotxt.text.tokenizer import TokenBatch
 

@@ -10,9 +10,9 @@ import pytest
 
 from dinotxt.errors import BackendError, DataError
 from dinotxt.inference.encoder import Encoder
-from dinotxt.search import faiss as engines
+from dinotxt.search.engines import faiss as engines
 from dinotxt.search.index import ImageIndex, IndexSettings
-from dinotxt.search.store import Store
+from dinotxt.search.store.store import Store
 
 MakePicture = Callable[..., Path]
 MakeEncoder = Callable[..., Encoder]
@@ -107,7 +107,7 @@ def test_a_run_that_was_stopped_at_the_graph_makes_it_the_next_time(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("dinotxt.search.approximation.build", stop)
+        patched.setattr("dinotxt.search.engines.approximation.build", stop)
         with pytest.raises(KeyboardInterrupt):
             build(range(30))
     again = build(range(30))

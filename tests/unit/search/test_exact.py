@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinotxt.search import exact
-from dinotxt.search.exact import ExactIndex
+from dinotxt.search.engines import exact
+from dinotxt.search.engines.exact import ExactIndex
 
 
 def unit_vectors(rows: int, dim: int, seed: int = 0) -> exact.Vectors:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from dinotxt.errors import BackendError, DataError
-from dinotxt.search import faiss as engines
-from dinotxt.search.exact import ExactIndex, Vectors
-from dinotxt.search.faiss import FaissIndex, build, choose, read
-from dinotxt.search.store import ApproximateEngine
+from dinotxt.search.engines import faiss as engines
+from dinotxt.search.engines.exact import ExactIndex, Vectors
+from dinotxt.search.engines.faiss import FaissIndex, build, choose, read
+from dinotxt.search.store.store import ApproximateEngine
 
 ENGINES: list[ApproximateEngine] = ["hnsw", "ivf-pq"]
 

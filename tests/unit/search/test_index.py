@@ -8,8 +8,8 @@ import pytest
 
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.encoder import Encoder
-from dinotxt.search import segment
 from dinotxt.search.index import ImageIndex
+from dinotxt.search.store import segment
 
 MakePicture = Callable[..., Path]
 MakeEncoder = Callable[..., Encoder]

@@ -17,7 +17,7 @@ from dinotxt.inference.encoder import Encoder
 from dinotxt.results.skip import Skip
 from dinotxt.search import index as index_module
 from dinotxt.search.index import ImageIndex
-from dinotxt.search.lock import locked
+from dinotxt.search.store.lock import locked
 
 MakePicture = Callable[..., Path]
 MakeEncoder = Callable[..., Encoder]
@@ -252,7 +252,7 @@ def test_many_pieces_do_not_need_many_open_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(index_module, "COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr("dinotxt.search.table._MOST_OPEN", 2)
+    monkeypatch.setattr("dinotxt.search.store.table._MOST_OPEN", 2)
     for number in range(5):
         make_picture(f"1/{number}.png")
     index = ImageIndex.build(make_encoder(), album, album.parent / "index", batch_size=1)

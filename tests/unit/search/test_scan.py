@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from dinotxt.data.pictures.scan import printable, scan, sort_key
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
-from dinotxt.search.scan import printable, scan, sort_key
 
 
 def fill(folder: Path, *paths: str) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dinotxt.errors import DataError
-from dinotxt.search.segment import Record, Segment, remove_segment, write_segment
+from dinotxt.search.store.segment import Record, Segment, remove_segment, write_segment
 
 RECORDS = [
     Record("a.jpg", 10, 1, "aa"),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dinotxt.errors import DataError
-from dinotxt.search.lock import locked
-from dinotxt.search.segment import Record, write_segment
-from dinotxt.search.store import Manifest, Store
+from dinotxt.search.store.lock import locked
+from dinotxt.search.store.segment import Record, write_segment
+from dinotxt.search.store.store import Manifest, Store
 
 
 def manifest() -> Manifest:

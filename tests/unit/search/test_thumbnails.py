@@ -6,8 +6,8 @@ from PIL import Image
 
 from dinotxt.inference.encoder import Encoder
 from dinotxt.search.index import ImageIndex, IndexSettings
-from dinotxt.search.segment import Segment
-from dinotxt.search.thumbnails import Thumbnails, small_copy
+from dinotxt.search.store.segment import Segment
+from dinotxt.search.store.thumbnails import Thumbnails, small_copy
 
 MakePicture = Callable[..., Path]
 MakeEncoder = Callable[..., Encoder]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinotxt.data.pictures.scan import sort_key
 from dinotxt.errors import ConfigError
-from dinotxt.search.scan import sort_key
-from dinotxt.search.segment import Record, Segment, write_segment
+from dinotxt.search.store.segment import Record, Segment, write_segment
 from dinotxt.search.where import Filter, matching_rows
 
 ROOT = Path("/photos")

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from dinotxt.data.transform import Transform
+from dinotxt.data.pictures.transform import Transform
 from dinotxt.inference.encoder import Encoder
 from dinotxt.serving.app import create_app
 from dinotxt.serving.config import ServeConfig

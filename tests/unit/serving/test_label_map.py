@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinotxt.data.image import open_image
+from dinotxt.data.pictures.image import open_image
 from dinotxt.results.palette import palette
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths

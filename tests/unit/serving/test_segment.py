@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
+from dinotxt.inference.dense.modes import MODES, find_mode
 from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.modes import MODES, find_mode
 from dinotxt.inference.segmenter import Segmenter
 
 LABELS = ["red", "green", "blue"]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinotxt.inference.dense.window import SlidingWindow, Whole
 from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.window import SlidingWindow, Whole
 from dinotxt.serving.config import RequestLimits, ServeConfig
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.metrics import Metrics

@@ -5,17 +5,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dinotxt.models.blocks import VisionBlock
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.text_encoder import TextBlock
-from dinotxt.training.acceleration import accelerate, autocast
-from dinotxt.training.batches import Batch
+from dinotxt.models.text.text_encoder import TextBlock
+from dinotxt.models.vision.blocks import VisionBlock
 from dinotxt.training.compute import ComputeConfig
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.distributed import World
-from dinotxt.training.objective import Objective
-from dinotxt.training.step import TrainingStep
-from dinotxt.training.towers import TrainedTowers
+from dinotxt.training.distributed.world import World
+from dinotxt.training.feed.batches import Batch
+from dinotxt.training.update.acceleration import accelerate, autocast
+from dinotxt.training.update.objective import Objective
+from dinotxt.training.update.step import TrainingStep
+from dinotxt.training.update.towers import TrainedTowers
 
 Make = Callable[..., TrainConfig]
 CPU = torch.device("cpu")

@@ -5,12 +5,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dinotxt.data.sampler import EpochSampler
-from dinotxt.models.tokens import Tokens
+from dinotxt.data.order.sampler import EpochSampler
+from dinotxt.models.vision.tokens import Tokens
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import TokenBatch
-from dinotxt.training.batches import Batch, Batches
-from dinotxt.training.captions import CaptionTable
+from dinotxt.training.feed.batches import Batch, Batches
+from dinotxt.training.feed.captions import CaptionTable
 
 
 class Numbers:

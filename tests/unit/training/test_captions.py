@@ -5,7 +5,7 @@ import pytest
 
 from dinotxt.errors import DataError
 from dinotxt.text.tokenizer import TokenBatch
-from dinotxt.training.captions import CaptionTable
+from dinotxt.training.feed.captions import CaptionTable
 
 CAPTIONS = [["a", "bb", "ccc"], ["dddd"], ["ee", "f"]]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dinotxt.training import carriers
-from dinotxt.training.carriers import BETWEEN, Carrier, Messages, SharedMemory, carrier
-from dinotxt.training.distributed import World, joined
+from dinotxt.training.distributed import carriers
+from dinotxt.training.distributed.carriers import BETWEEN, Carrier, Messages, SharedMemory, carrier
+from dinotxt.training.distributed.world import World, joined
 
 Together = Callable[[int, Callable[[int], Any]], list[Any]]
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.data.channels import ChannelMapping
+from dinotxt.data.pictures.channels import ChannelMapping
 from dinotxt.errors import ConfigError
 from dinotxt.training.config import TrainConfig, recipe_names
 

@@ -15,17 +15,17 @@ from dinotxt.errors import ConfigError
 from dinotxt.losses import clip_loss
 from dinotxt.models.config import ModelConfig, PretrainedTextConfig, TransformerTextConfig
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.drop_path import SubsetDraw
-from dinotxt.models.tokens import Tokens
-from dinotxt.training.batches import Batch
+from dinotxt.models.vision.drop_path import SubsetDraw
+from dinotxt.models.vision.tokens import Tokens
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.distributed import World
-from dinotxt.training.flops import backbone_flops, planned_backbone, planned_text
-from dinotxt.training.ledger import Ledger
-from dinotxt.training.objective import Objective
-from dinotxt.training.step import TrainingStep
-from dinotxt.training.towers import TrainedTowers
-from dinotxt.training.vision import as_pooled, pooled_kind
+from dinotxt.training.cost.flops import backbone_flops, planned_backbone, planned_text
+from dinotxt.training.cost.ledger import Ledger
+from dinotxt.training.distributed.world import World
+from dinotxt.training.feed.batches import Batch
+from dinotxt.training.feed.vision import as_pooled, pooled_kind
+from dinotxt.training.update.objective import Objective
+from dinotxt.training.update.step import TrainingStep
+from dinotxt.training.update.towers import TrainedTowers
 
 PICTURES = 6
 SIZE = 32

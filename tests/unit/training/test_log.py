@@ -2,7 +2,7 @@ import importlib
 import json
 from pathlib import Path
 
-from dinotxt.training.log import MetricsLog, StepRecord, TensorBoardLog
+from dinotxt.training.record.log import MetricsLog, StepRecord, TensorBoardLog
 
 
 def record(step: int) -> StepRecord:

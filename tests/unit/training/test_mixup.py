@@ -6,12 +6,12 @@ from pydantic import ValidationError
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.drop_path import SubsetDraw
-from dinotxt.models.tokens import Tokens
-from dinotxt.training.batches import Batch
+from dinotxt.models.vision.drop_path import SubsetDraw
+from dinotxt.models.vision.tokens import Tokens
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.mixup import Mixture
-from dinotxt.training.towers import TrainedTowers
+from dinotxt.training.feed.batches import Batch
+from dinotxt.training.update.mixup import Mixture
+from dinotxt.training.update.towers import TrainedTowers
 
 Make = Callable[..., TrainConfig]
 

@@ -4,7 +4,7 @@ import torch
 
 from dinotxt.losses import clip_loss
 from dinotxt.training.loss_config import ClipLossConfig, SigmoidLossConfig
-from dinotxt.training.objective import Objective
+from dinotxt.training.update.objective import Objective
 
 
 def test_features_are_normalised_over_the_whole_vector() -> None:

@@ -4,7 +4,7 @@ from torch import nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.training.config import AdamWConfig, GroupConfig
-from dinotxt.training.optim import MovingAverage, Optimizer, parameter_groups
+from dinotxt.training.update.optim import MovingAverage, Optimizer, parameter_groups
 
 
 class Model(nn.Module):

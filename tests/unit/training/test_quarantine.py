@@ -5,7 +5,7 @@ import pytest
 
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
-from dinotxt.training.quarantine import Quarantine
+from dinotxt.training.record.quarantine import Quarantine
 
 
 def test_each_pair_is_written_once_also_after_a_restart(tmp_path: Path) -> None:

@@ -8,18 +8,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dinotxt.data.sampler import EpochSampler
+from dinotxt.data.order.sampler import EpochSampler
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import RawClsConfig, VisionHeadConfig
-from dinotxt.models.input_norm import Standardize
-from dinotxt.models.tokens import Tokens
-from dinotxt.models.vision_head import VisionHead
+from dinotxt.models.vision.input_norm import Standardize
+from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision.vision_head import VisionHead
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import TokenBatch
-from dinotxt.training.batches import Batches
-from dinotxt.training.captions import CaptionTable
 from dinotxt.training.config import RidgeConfig
-from dinotxt.training.ridge import start_from_ridge
+from dinotxt.training.feed.batches import Batches
+from dinotxt.training.feed.captions import CaptionTable
+from dinotxt.training.start.ridge import start_from_ridge
 
 NUM_PAIRS, WIDTH, HIDDEN = 200, 5, 3
 

@@ -1,7 +1,7 @@
 import math
 from itertools import pairwise
 
-from dinotxt.training.schedule import learning_rate_factor
+from dinotxt.training.update.schedule import learning_rate_factor
 
 
 def test_warm_up_rises_to_the_peak_and_the_cosine_falls_to_zero() -> None:

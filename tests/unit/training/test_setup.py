@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from dinotxt.checkpoints.sources import build_model, build_tokenizer
-from dinotxt.data.transform import Transform
+from dinotxt.data.pictures.transform import Transform
 from dinotxt.errors import DataError
-from dinotxt.models.backbone import Backbone
 from dinotxt.models.config import BackboneConfig
+from dinotxt.models.vision.backbone import Backbone
 from dinotxt.results.skip import Skip
 from dinotxt.training.config import DataConfig, TrainConfig
-from dinotxt.training.distributed import World
+from dinotxt.training.distributed.world import World
 from dinotxt.training.setup import RunBuilder, RunData, transform_config
 
 TINY = {"embed_dim": 16, "depth": 1, "num_heads": 1, "img_size": 32}

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from dinotxt.training.shards import cut_like, join, local, part_of, whole
+from dinotxt.training.distributed.shards import cut_like, join, local, part_of, whole
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -7,7 +7,7 @@ import torch
 
 from dinotxt.config import Config
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.training.state import CHECKPOINTS, Checkpoints, claim
+from dinotxt.training.record.state import CHECKPOINTS, Checkpoints, claim
 
 
 class Run(Config):

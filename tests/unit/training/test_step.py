@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.training.batches import Batch
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.distributed import World
-from dinotxt.training.objective import Objective
-from dinotxt.training.step import TrainingStep
-from dinotxt.training.towers import TrainedTowers, average_captions
+from dinotxt.training.distributed.world import World
+from dinotxt.training.feed.batches import Batch
+from dinotxt.training.update.objective import Objective
+from dinotxt.training.update.step import TrainingStep
+from dinotxt.training.update.towers import TrainedTowers, average_captions
 
 Make = Callable[..., TrainConfig]
 GRAM = "{kind: clip, gram: {weight: 3.0, patches: 3}}"

@@ -7,17 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from dinotxt.data.remote import Remote
-from dinotxt.data.shard_cache import ShardCache
-from dinotxt.data.shard_index import ShardIndex, index_shards
-from dinotxt.data.stream import ShardReader
-from dinotxt.data.stream_order import StreamSampler
-from dinotxt.data.transform import Transform, TransformConfig
-from dinotxt.data.view import RandomView, ViewConfig
+from dinotxt.data.pictures.transform import Transform, TransformConfig
+from dinotxt.data.pictures.view import RandomView, ViewConfig
+from dinotxt.data.streaming.cache import ShardCache
+from dinotxt.data.streaming.index import ShardIndex, index_shards
+from dinotxt.data.streaming.order import StreamSampler
+from dinotxt.data.streaming.reader import ShardReader
+from dinotxt.data.streaming.remote import Remote
 from dinotxt.errors import ConfigError
 from dinotxt.text.tokenizer import TokenBatch
-from dinotxt.training.batches import Batch
-from dinotxt.training.stream import StreamBatches, StreamKeys
+from dinotxt.training.feed.batches import Batch
+from dinotxt.training.feed.stream import StreamBatches, StreamKeys
 
 MakeShards = Callable[..., list[str]]
 PLAIN = Transform(TransformConfig(size=8, resize="squash", mean=(0, 0, 0), std=(1, 1, 1)))

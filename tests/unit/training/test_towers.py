@@ -3,11 +3,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dinotxt.models.blocks import VisionBlock
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.text_encoder import TextBlock
+from dinotxt.models.text.text_encoder import TextBlock
+from dinotxt.models.vision.blocks import VisionBlock
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.towers import TrainedTowers
+from dinotxt.training.update.towers import TrainedTowers
 
 
 @pytest.mark.parametrize(("frozen", "kinds"), [("true", []), ("false", ["Block"])])

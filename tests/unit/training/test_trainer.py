@@ -13,20 +13,20 @@ from torch import Tensor
 from dinotxt.checkpoints import format as model_format
 from dinotxt.checkpoints.format import load_model
 from dinotxt.checkpoints.sources import build_backbone
-from dinotxt.data.pairs import read_pairs
-from dinotxt.data.transform import Transform
-from dinotxt.data.view import RandomView
+from dinotxt.data.pictures.transform import Transform
+from dinotxt.data.pictures.view import RandomView
+from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import CheckpointError, ConfigError, DataError, DinotxtError
 from dinotxt.inference.caching import FeatureCacher, Views
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.weights import write_safetensors
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.log import MetricsLog
-from dinotxt.training.objective import Objective
+from dinotxt.training.record.log import MetricsLog
+from dinotxt.training.record.state import Checkpoints
 from dinotxt.training.setup import transform_config
-from dinotxt.training.state import Checkpoints
 from dinotxt.training.trainer import Trainer
+from dinotxt.training.update.objective import Objective
 
 Make = Callable[..., TrainConfig]
 

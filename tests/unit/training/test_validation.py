@@ -9,10 +9,10 @@ from dinotxt.errors import DataError
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import Tokenizer
-from dinotxt.training.captions import CaptionTable
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.distributed import World
-from dinotxt.training.validation import Validation
+from dinotxt.training.distributed.world import World
+from dinotxt.training.feed.captions import CaptionTable
+from dinotxt.training.feed.validation import Validation
 
 
 class Noise:

@@ -5,16 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from dinotxt.data.feature_store import FeatureStore, StoreSpec
-from dinotxt.data.feature_writer import FeatureStoreWriter
-from dinotxt.data.record import ImageRef, Pair
-from dinotxt.data.transform import Transform, TransformConfig
-from dinotxt.data.view import RandomView, ViewConfig
+from dinotxt.data.features.store import FeatureStore, StoreSpec
+from dinotxt.data.features.writer import FeatureStoreWriter
+from dinotxt.data.pictures.transform import Transform, TransformConfig
+from dinotxt.data.pictures.view import RandomView, ViewConfig
+from dinotxt.data.readers.record import ImageRef, Pair
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import VisionHeadConfig
-from dinotxt.models.tokens import Tokens
-from dinotxt.models.vision_head import VisionHead
-from dinotxt.training.vision import CachedTokens, Pictures, as_pooled, pooled_kind
+from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision.vision_head import VisionHead
+from dinotxt.training.feed.vision import CachedTokens, Pictures, as_pooled, pooled_kind
 
 ALL = np.arange(3)
 

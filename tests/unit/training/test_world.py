@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from dinotxt.errors import BackendError, DataError
-from dinotxt.training.distributed import joined
+from dinotxt.training.distributed.world import joined
 
 Together = Callable[[int, Callable[[int], Any]], list[Any]]
 CPU = torch.device("cpu")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dinotxt.errors import CheckpointError
-from dinotxt.training.distributed import World
-from dinotxt.training.state import Checkpoints
-from dinotxt.training.writer import CheckpointWriter
+from dinotxt.training.distributed.world import World
+from dinotxt.training.record.state import Checkpoints
+from dinotxt.training.record.writer import CheckpointWriter
 
 
 def writer(folder: Path, keep: int = 2) -> CheckpointWriter:

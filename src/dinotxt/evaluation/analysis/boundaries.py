@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from dinotxt.data.masks import IGNORED, MaskedImage
+from dinotxt.data.readers.masks import IGNORED, MaskedImage
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
 from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
@@ -20,8 +20,8 @@ from dinotxt.evaluation.analysis.study import Sample, Study, mode_settings, open
 from dinotxt.evaluation.analysis.tally import Tally
 from dinotxt.evaluation.job import Job
 from dinotxt.evaluation.segmentation import chosen_mode
-from dinotxt.inference.dense import cosines
-from dinotxt.inference.highres import HighRes
+from dinotxt.inference.dense.highres import HighRes
+from dinotxt.inference.dense.scores import cosines
 from dinotxt.results.report import Metric
 
 _NUM_EXAMPLES = 5

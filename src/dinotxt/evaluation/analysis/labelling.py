@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.transform import Picture, picture_size
+from dinotxt.data.pictures.transform import Picture, picture_size
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.protocols import protocol_encoder
 from dinotxt.evaluation.segmentation import chosen_mode
-from dinotxt.inference.bilinear import Axis
-from dinotxt.inference.dense import Mode, ScoreMap, Upsample, label_tiles, tile_rows
+from dinotxt.inference.dense.bilinear import Axis
+from dinotxt.inference.dense.scores import Mode, ScoreMap, Upsample, label_tiles, tile_rows
 from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.text.prompt import check_distinct
 

@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.masks import IGNORED
-from dinotxt.data.transform import Picture, picture_size
+from dinotxt.data.pictures.transform import Picture, picture_size
+from dinotxt.data.readers.masks import IGNORED
 from dinotxt.evaluation.analysis.labelling import Labeller
-from dinotxt.inference.dense import WindowScores
+from dinotxt.inference.dense.highres import HighRes
+from dinotxt.inference.dense.projection import FeatureGrid
+from dinotxt.inference.dense.scores import WindowScores
 from dinotxt.inference.encoder import Features, unit
-from dinotxt.inference.highres import HighRes
-from dinotxt.inference.projection import FeatureGrid
 
 
 def dense_features(look: Labeller, picture: Picture, stride: int) -> Features:

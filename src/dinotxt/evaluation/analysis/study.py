@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.masks import MaskedImage, MaskSet
+from dinotxt.data.pictures.transform import Picture, picture_size
 from dinotxt.data.prefetch import prefetch
-from dinotxt.data.transform import Picture, picture_size
+from dinotxt.data.readers.masks import MaskedImage, MaskSet
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.names import choose_names
-from dinotxt.inference.dense import Mode
-from dinotxt.inference.highres import HighRes
+from dinotxt.inference.dense.highres import HighRes
+from dinotxt.inference.dense.scores import Mode
 from dinotxt.results.report import Interval, Metric, Report
 from dinotxt.results.skip import Skip
 

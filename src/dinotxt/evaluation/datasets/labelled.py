@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinotxt.data.cifar import read_cifar10, read_cifar100
-from dinotxt.data.imagenet import read_imagenet, read_imagenet_a, read_imagenet_v2
-from dinotxt.data.inaturalist import read_inaturalist
-from dinotxt.data.labelled import LabelledSet, read_labelled
-from dinotxt.data.objectnet import read_objectnet
-from dinotxt.data.places import read_places205
-from dinotxt.data.record import or_raise
+from dinotxt.data.readers.labelled import LabelledSet, read_labelled
+from dinotxt.data.readers.record import or_raise
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
+from dinotxt.evaluation.datasets.cifar import read_cifar10, read_cifar100
+from dinotxt.evaluation.datasets.imagenet import read_imagenet, read_imagenet_a, read_imagenet_v2
+from dinotxt.evaluation.datasets.inaturalist import read_inaturalist
+from dinotxt.evaluation.datasets.objectnet import read_objectnet
+from dinotxt.evaluation.datasets.places import read_places205
 from dinotxt.results.skip import Skip
 
 Report = Callable[[Skip], None]

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from dinotxt.config.base import Config
 from dinotxt.config.loader import load_config
-from dinotxt.data.label_values import IGNORED, LabelValues
+from dinotxt.data.readers.label_values import IGNORED, LabelValues
 from dinotxt.errors import DataError
 from dinotxt.text.class_names import class_names, name_variants
 

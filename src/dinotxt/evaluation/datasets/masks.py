@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from dinotxt.data.labelled import read_lines
-from dinotxt.data.masks import MaskedImage, MaskSet, read_masks
-from dinotxt.data.record import ImageRef, or_raise
+from dinotxt.data.readers.labelled import read_lines
+from dinotxt.data.readers.masks import MaskedImage, MaskSet, read_masks
+from dinotxt.data.readers.record import ImageRef, or_raise
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
 from dinotxt.evaluation.datasets.layout import Encoding, Layout, layouts

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dinotxt.data.flickr import read_tokens
-from dinotxt.data.pairs import read_pairs
-from dinotxt.data.record import Pair, or_raise
+from dinotxt.data.readers.pairs import read_pairs
+from dinotxt.data.readers.record import Pair, or_raise
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
+from dinotxt.evaluation.datasets.flickr import read_tokens
 from dinotxt.results.skip import Skip
 
 _KARPATHY = ("test", "val", "train")

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Form, Response
 from fastapi.responses import StreamingResponse
 
-from dinotxt.inference.dense import Mode
-from dinotxt.inference.modes import MODES, find_mode
+from dinotxt.inference.dense.modes import MODES, find_mode
+from dinotxt.inference.dense.scores import Mode
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths

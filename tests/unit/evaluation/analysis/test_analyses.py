@@ -18,9 +18,9 @@ from dinotxt.evaluation.analysis import (
 )
 from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job
+from dinotxt.inference.dense.highres import HighRes
+from dinotxt.inference.dense.window import Whole
 from dinotxt.inference.encoder import load
-from dinotxt.inference.highres import HighRes
-from dinotxt.inference.window import Whole
 from dinotxt.text.wordnet.lexicon import Lexicon
 
 MakeJob = Callable[..., Job]

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from dinotxt.evaluation.analysis.labelling import Columns, best_labels, close_seconds
-from dinotxt.inference.dense import GridScores
+from dinotxt.inference.dense.scores import GridScores
 
 _SCORES = GridScores(np.array([[[0.9, 0.89, 0.1], [0.9, 0.3, 0.1]]], dtype=np.float32))
 

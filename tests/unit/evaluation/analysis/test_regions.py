@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinotxt.data.transform import Picture
+from dinotxt.data.pictures.transform import Picture
 from dinotxt.evaluation.analysis.labelling import labeller
 from dinotxt.evaluation.analysis.regions import centre_labels, dense_features, region_means
 from dinotxt.evaluation.job import Job
-from dinotxt.inference.dense import Mode
-from dinotxt.inference.highres import HighRes
-from dinotxt.inference.window import SlidingWindow, Whole
+from dinotxt.inference.dense.highres import HighRes
+from dinotxt.inference.dense.scores import Mode
+from dinotxt.inference.dense.window import SlidingWindow, Whole
 
 
 @pytest.mark.parametrize(

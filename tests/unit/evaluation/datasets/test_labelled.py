@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tests.unit.evaluation.datasets.conftest import lines, picture
 
-from dinotxt.data.image import open_image
+from dinotxt.data.pictures.image import open_image
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_labelled
 from dinotxt.results.skip import Skip

@@ -1,0 +1,1 @@
+"""Pictures embedded, clustered and balanced."""

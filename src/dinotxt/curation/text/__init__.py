@@ -1,0 +1,1 @@
+"""Captions matched and balanced."""

@@ -1,0 +1,1 @@
+"""Caches of frozen tokens."""

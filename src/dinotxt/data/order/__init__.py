@@ -1,0 +1,1 @@
+"""Which items an epoch shows: counter hashes, samplers, curation draws."""

@@ -1,0 +1,151 @@
+"""Pictures with a class each: folders of classes, tars with ``.cls`` files, tables with labels."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dinotxt.data.readers.location import expand, images_in
+from dinotxt.data.readers.pairs import find_tars
+from dinotxt.data.readers.record import ImageRef, LabelledImage, or_raise
+from dinotxt.data.readers.sample import tar_samples
+from dinotxt.data.readers.table import TABLES, read_labels
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+
+_CLASS_FILES = ("classnames.txt", "classes.txt")
+_TEMPLATE_FILE = "zeroshot_classification_templates.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """Pictures with labels.
+
+    Attributes:
+        items: The pictures.
+        class_names: The name of each label; empty if the data do not say.
+        templates: The prompt templates that came with the data (CLIP_benchmark), with ``{}``.
+        variants: Other names of the classes, by the name of the list.
+        name: Of a published data set.
+    """
+
+    items: tuple[LabelledImage, ...]
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...] = ()
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    name: str | None = None
+
+
+def read_labelled(
+    data: str | Path, *, on_skip: Callable[[Skip], None] | None = None
+) -> LabelledSet:
+    """Read pictures with a class each; pictures stay on the disk until they are opened.
+
+    Args:
+        data: A folder of class folders, tars with ``{key}.cls``, a CLIP_benchmark folder, or a
+            table with a path and a label column. Names of classes in tars and tables with numbers
+            come from ``classnames.txt`` beside them.
+        on_skip: Called for each record that cannot be used; None raises its error instead.
+
+    Raises:
+        DataError: If the form is not known, no picture is left or a label has no name.
+    """
+    report = or_raise(on_skip)
+    tars = find_tars(str(data), report)
+    if tars:
+        found = _from_tars(tars, report)
+    elif Path(data).is_dir():
+        found = _from_folders(Path(data), report)
+    else:
+        found = _from_table(expand(str(data), report), report)
+    if not found.items:
+        raise DataError(f"{data} has no usable labelled pictures.")
+    highest = max(item.label for item in found.items)
+    if found.class_names and highest >= len(found.class_names):
+        raise DataError(
+            f"{data} has the label {highest} but names {len(found.class_names)} classes: "
+            f"complete {_CLASS_FILES[0]}."
+        )
+    return found
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Return the lines of a text file, blank ones at its end left out.
+
+    Raises:
+        DataError: If it cannot be read as UTF-8.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}).") from error
+    return tuple(line.strip() for line in text.rstrip().splitlines())
+
+
+def _from_folders(folder: Path, report: Callable[[Skip], None]) -> LabelledSet:
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    if not classes:
+        raise DataError(f"{folder} has neither tars nor a folder for each class.")
+    items = []
+    for label, path in enumerate(classes):
+        images = images_in(path)
+        if not images:
+            report(Skip(str(path), "the class has no picture"))
+        items += [
+            LabelledImage(image.relative_to(folder).as_posix(), ImageRef(str(image)), label)
+            for image in images
+        ]
+    return LabelledSet(tuple(items), tuple(path.name for path in classes))
+
+
+def _from_tars(tars: list[Path], report: Callable[[Skip], None]) -> LabelledSet:
+    items = []
+    for sample in tar_samples(tars, report):
+        if not {"image", "cls"} <= sample.parts.keys():
+            missing = ".cls file" if "image" in sample.parts else "picture"
+            report(Skip(sample.name, f"half a pair: it has no {missing}"))
+            continue
+        try:
+            items.append(LabelledImage(sample.key, sample.parts["image"], sample.label()))
+        except DataError as error:
+            report(Skip(sample.name, str(error)))
+    folder = tars[0].parent
+    templates = _beside(folder, (_TEMPLATE_FILE,))
+    return LabelledSet(
+        tuple(items),
+        _beside(folder, _CLASS_FILES),
+        tuple(line.replace("{c}", "{}") for line in templates if line),
+    )
+
+
+def _from_table(paths: list[Path], report: Callable[[Skip], None]) -> LabelledSet:
+    rows = []
+    for path in paths:
+        if path.suffix.lower() not in TABLES:
+            raise DataError(f"{path} is neither a folder, a tar nor a table: {sorted(TABLES)}.")
+        rows += list(read_labels(path, report))
+    numbers = [_as_number(row.value) for row in rows]
+    if all(number is not None for number in numbers):
+        names = _beside(paths[0].parent, _CLASS_FILES)
+        labels = [number or 0 for number in numbers]
+    else:
+        names = tuple(sorted({str(row.value) for row in rows}))
+        order = {name: label for label, name in enumerate(names)}
+        labels = [order[str(row.value)] for row in rows]
+    items = [
+        LabelledImage(row.key, row.image, label) for row, label in zip(rows, labels, strict=True)
+    ]
+    return LabelledSet(tuple(items), names)
+
+
+def _as_number(value: Any) -> int | None:
+    text = str(value).strip()
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _beside(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines of the first of these files in a folder or its parent."""
+    for path in (base / name for base in (folder, folder.parent) for name in names):
+        if path.is_file():
+            return read_lines(path)
+    return ()

@@ -1,0 +1,165 @@
+"""Pictures with a label map each: ``images/``, ``labels/`` and ``classes.txt``, paired by stem.
+
+The value of a pixel is the line of its class in ``classes.txt``, from 0; 255 is ignored.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dinotxt.data.pictures.channels import read_array
+from dinotxt.data.pictures.image import open_undecoded
+from dinotxt.data.readers.label_values import IGNORED, LabelValues
+from dinotxt.data.readers.labelled import read_lines
+from dinotxt.data.readers.record import ImageRef, or_raise
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+
+__all__ = ["IGNORED", "MaskSet", "MaskedImage", "read_mask", "read_masks"]
+
+_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_LABELS = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".npy"})
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedImage:
+    """A picture and its label map.
+
+    Attributes:
+        key: The stem of both files, with the folders above it.
+        image: Where the picture lies.
+        mask: Where the label map lies.
+    """
+
+    key: str
+    image: ImageRef
+    mask: ImageRef
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSet:
+    """Pictures with label maps.
+
+    Attributes:
+        items: The pictures.
+        class_names: One for each class, such as the lines of ``classes.txt``.
+        values: What the pixels of the label maps stand for; None: the number of their class.
+        variants: Other names of the classes, by the name of the list.
+        background: Whether the first class is what no name fits.
+        name: Of a published data set.
+    """
+
+    items: tuple[MaskedImage, ...]
+    class_names: tuple[str, ...]
+    values: LabelValues | None = None
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    background: bool = False
+    name: str | None = None
+
+    def truth(self, item: MaskedImage, size: tuple[int, int] | None = None) -> NDArray[np.int64]:
+        """Return the label map of a picture, see ``read_mask``."""
+        return read_mask(item.mask, len(self.class_names), size=size, values=self.values)
+
+
+def read_masks(folder: str | Path, *, on_skip: Callable[[Skip], None] | None = None) -> MaskSet:
+    """Pair the pictures and the label maps of a folder.
+
+    Args:
+        folder: It holds ``images/``, ``labels/`` and ``classes.txt``.
+        on_skip: Called for each file without its partner; None raises its error instead.
+
+    Raises:
+        DataError: If one of the three is missing or no pair is left.
+    """
+    root, report = Path(folder), or_raise(on_skip)
+    for name in ("images", "labels", "classes.txt"):
+        if not (root / name).exists():
+            raise DataError(f"{root} has no {name}: it needs images/, labels/ and classes.txt.")
+    images = _by_stem(root / "images", _IMAGES, report)
+    masks = _by_stem(root / "labels", _LABELS, report)
+    for key in sorted(images.keys() ^ masks.keys()):
+        lone, missing = (images[key], "label map") if key in images else (masks[key], "picture")
+        report(Skip(str(lone), f"half a pair: it has no {missing}"))
+    items = [
+        MaskedImage(key, ImageRef(str(images[key])), ImageRef(str(masks[key])))
+        for key in sorted(images.keys() & masks.keys())
+    ]
+    if not items:
+        raise DataError(f"{root} has no picture with a label map of the same stem.")
+    class_names = read_lines(root / "classes.txt")
+    if not class_names or not all(class_names):
+        raise DataError(f"{root / 'classes.txt'} is empty or has an empty line.")
+    return MaskSet(tuple(items), class_names)
+
+
+def read_mask(
+    mask: ImageRef | str | Path,
+    num_classes: int,
+    *,
+    size: tuple[int, int] | None = None,
+    values: LabelValues | None = None,
+) -> NDArray[np.int64]:
+    """Return a label map, int64 ``[H, W]``, every value below ``num_classes`` or 255.
+
+    Args:
+        mask: A single-channel picture, a palette picture (its indices count) or a ``.npy`` file.
+        num_classes: The number of classes.
+        size: Width and height of its picture, which must be its own.
+        values: What its values stand for; None: the class of that number, 255 is ignored.
+
+    Raises:
+        DataError: If it cannot be read, is a picture in colours, has another size or another
+            value; file and value are named.
+    """
+    ref = mask if isinstance(mask, ImageRef) else ImageRef(str(mask))
+    labels = _read_labels(ref)
+    if size is not None and labels.shape != (size[1], size[0]):
+        raise DataError(
+            f"{ref.name} is {labels.shape[1]}x{labels.shape[0]}, its picture {size[0]}x{size[1]}: "
+            "make the label map at the size of the picture."
+        )
+    known = values or LabelValues(tuple(range(num_classes)))
+    return known.decode(labels, ref.name)
+
+
+def _read_labels(ref: ImageRef) -> NDArray[np.int64]:
+    if ref.path.endswith(".npy"):
+        array = read_array(ref)
+    else:
+        image = open_undecoded(ref)
+        # Palette indices are the labels: only there must a picture stay undecoded to colours.
+        array = np.asarray(_load(image, ref))[:, :, None] if image.mode == "P" else read_array(ref)
+    if array.shape[2] != 1 or array.dtype.kind not in "ui":
+        raise DataError(
+            f"{ref.name} has {array.shape[2]} channels of {array.dtype}: a label map has one, "
+            "of whole numbers. Save the number of each pixel's class, not its colour, as a grey "
+            "or palette PNG."
+        )
+    return array[:, :, 0].astype(np.int64)
+
+
+def _load(image: Image.Image, ref: ImageRef) -> Image.Image:
+    try:
+        image.load()
+    except Exception as error:  # decoders raise anything
+        raise DataError(f"{ref.name} is damaged or truncated ({error}).") from error
+    return image
+
+
+def _by_stem(
+    folder: Path, endings: frozenset[str], report: Callable[[Skip], None]
+) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in endings or path.name.startswith(".") or not path.is_file():
+            continue
+        key = path.relative_to(folder).with_suffix("").as_posix()
+        if key in found:
+            report(Skip(str(path), f"{found[key].name} has the same stem"))
+        else:
+            found[key] = path
+    return found

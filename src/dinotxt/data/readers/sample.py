@@ -1,0 +1,152 @@
+"""Files that share a stem: ``a.jpg`` with ``a.json``, ``a.txt`` or ``a.cls``, in a tar or a folder.
+
+The layouts of WebDataset, img2dataset (tars and files) and CLIP_benchmark all come down to this.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dinotxt.data.pictures.image import EXTENSIONS
+from dinotxt.data.readers.record import ImageRef
+from dinotxt.data.readers.tar import scan_tar
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+
+DAMAGE = ".damage"  # the suffix of a text that stands in for a sample which could not be unpacked
+_KINDS = {".json": "json", ".txt": "txt", ".cls": "cls", ".npy": "image", DAMAGE: "damage"}
+_KINDS |= dict.fromkeys(EXTENSIONS, "image")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The files of one stem.
+
+    Attributes:
+        key: The stem, below the name of its shard.
+        name: What a report should call it.
+        parts: Its files by kind: ``image``, ``json``, ``txt``, ``cls``, ``damage``.
+    """
+
+    key: str
+    name: str
+    parts: dict[str, ImageRef] = field(default_factory=dict)
+
+    def captions(self) -> tuple[str, ...]:
+        """Return the captions of the JSON file, or else of the text file (one a line).
+
+        Raises:
+            DataError: If there is a file but no caption can be read from it, or a damage is noted.
+        """
+        found: tuple[str, ...] = ()
+        if "damage" in self.parts:
+            raise DataError(_decode(self.parts["damage"]))
+        if "json" in self.parts:
+            found = _json_captions(_decode(self.parts["json"]))
+        if not found and "txt" in self.parts:
+            found = clean_captions(_decode(self.parts["txt"]).splitlines())
+        return found
+
+    def label(self) -> int:
+        """Return the number in the ``.cls`` file.
+
+        Raises:
+            DataError: If it holds none.
+        """
+        text = _decode(self.parts["cls"]).strip()
+        if not (text.isascii() and text.isdigit()):
+            raise DataError(f"the label {text[:40]!r} is not a number")
+        return int(text)
+
+
+def clean_captions(captions: Any) -> tuple[str, ...]:
+    """Return the captions that are text and not blank; a lone text counts as a list of one.
+
+    Raises:
+        DataError: If an entry is something else than text or nothing.
+    """
+    if captions is None or isinstance(captions, str):
+        captions = [captions]
+    if not isinstance(captions, Sequence) or isinstance(captions, bytes):
+        raise DataError("a caption is not text")
+    kept = []
+    for caption in captions:
+        if caption is not None and not isinstance(caption, str):
+            raise DataError("a caption is not text")
+        if caption and caption.strip():
+            kept.append(caption.strip())
+    return tuple(kept)
+
+
+def tar_samples(paths: Sequence[Path], report: Callable[[Skip], None]) -> Iterator[Sample]:
+    """Yield the samples of tars, shard by shard; keys start with the name of the shard."""
+    for path, shard in zip(paths, _shard_names(paths), strict=True):
+        try:
+            members = scan_tar(path, report)
+        except DataError as error:
+            report(Skip(str(path), str(error)))
+            continue
+        files = [
+            (member.name, ImageRef(str(path), member.offset, member.size, member.name))
+            for member in members
+        ]
+        yield from _group(files, shard + "/", report)
+
+
+def folder_samples(folder: Path, report: Callable[[Skip], None]) -> Iterator[Sample]:
+    """Yield the samples of a folder and the folders in it, in the order of their names."""
+    files = []
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if not name.endswith("_stats.json"):
+                path = Path(root) / name
+                files.append((path.relative_to(folder).as_posix(), ImageRef(str(path))))
+    yield from _group(files, "", report)
+
+
+def _group(
+    files: Iterable[tuple[str, ImageRef]], prefix: str, report: Callable[[Skip], None]
+) -> Iterator[Sample]:
+    samples: dict[str, Sample] = {}
+    for name, ref in files:
+        path = PurePosixPath(name)
+        kind = _KINDS.get(path.suffix.lower())
+        if kind is None or path.name.startswith("."):
+            continue
+        stem = path.with_suffix("").as_posix().removeprefix("./")
+        sample = samples.setdefault(stem, Sample(prefix + stem, ref.name))
+        if kind in sample.parts:
+            report(Skip(ref.name, f"the key {stem!r} has this kind of file twice"))
+            continue
+        sample.parts[kind] = ref
+    yield from samples.values()
+
+
+def _shard_names(paths: Sequence[Path]) -> list[str]:
+    """Return one name a shard: its stem, with its folders where stems repeat."""
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    common = os.path.commonpath([path.parent.resolve() for path in paths])
+    return [path.resolve().relative_to(common).with_suffix("").as_posix() for path in paths]
+
+
+def _decode(ref: ImageRef) -> str:
+    try:
+        return ref.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"its {ref.name} is not valid UTF-8 ({error.reason})") from None
+
+
+def _json_captions(text: str) -> tuple[str, ...]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"its JSON is damaged ({error})") from None
+    if not isinstance(content, dict):
+        raise DataError('its JSON is not an object such as {"captions": ["a dog"]}')
+    return clean_captions(content.get("captions", content.get("caption")))

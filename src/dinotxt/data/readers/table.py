@@ -1,0 +1,213 @@
+"""Tables of pictures: CSV, TSV, JSONL and Parquet with a path column.
+
+Paths are relative to the table. Rows of one path are one picture with several captions.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dinotxt.data.readers.record import ImageRef
+from dinotxt.data.readers.sample import clean_captions
+from dinotxt.errors import DataError, import_extra
+from dinotxt.results.skip import Skip
+
+TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
+_PATHS = (
+    "path",
+    "image",
+    "image_path",
+    "img_path",
+    "filepath",
+    "file_path",
+    "filename",
+    "file_name",
+    "file",
+)
+CAPTION_COLUMNS = ("captions", "caption", "text", "texts", "title", "sentence", "sentences")
+_LABELS = ("label", "class", "cls", "category")
+_MAX_FIELD = 1 << 26
+_DELIMITERS = ",;\t|"
+_ROWS = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        key: The path as the table has it.
+        image: The picture.
+        value: Its captions or its label, as the table has them.
+    """
+
+    key: str
+    image: ImageRef
+    value: Any
+
+
+def read_captions(
+    path: Path, report: Callable[[Skip], None]
+) -> Iterator[tuple[str, ImageRef, tuple[str, ...]]]:
+    """Yield (key, image, captions) of each picture of a table, in the order of first mention."""
+    gathered: dict[str, tuple[ImageRef, list[str]]] = {}
+    for number, row in _rows(path, CAPTION_COLUMNS, report):
+        try:
+            captions = clean_captions(row.value)
+        except DataError as error:
+            report(Skip(f"{path}:{number}", str(error)))
+            continue
+        gathered.setdefault(row.key, (row.image, []))[1].extend(captions)
+    for key, (image, captions_) in gathered.items():
+        yield key, image, tuple(captions_)
+
+
+def read_labels(path: Path, report: Callable[[Skip], None]) -> Iterator[Row]:
+    """Yield the rows of a table with a label column; a path that comes twice is reported."""
+    seen: set[str] = set()
+    for number, row in _rows(path, _LABELS, report):
+        if row.key in seen or row.value in (None, ""):
+            reason = "this path came before" if row.key in seen else "the row has no label"
+            report(Skip(f"{path}:{number}", reason))
+            continue
+        seen.add(row.key)
+        yield row
+
+
+def _rows(
+    path: Path, wanted: tuple[str, ...], report: Callable[[Skip], None]
+) -> Iterator[tuple[int, Row]]:
+    root, has_begun = path.parent, False
+    for number, row in _read(path, report):
+        path_column, value_column = pick_column(row, _PATHS), pick_column(row, wanted)
+        if path_column is None or value_column is None:
+            if has_begun:
+                report(
+                    Skip(
+                        f"{path}:{number}",
+                        f"half a pair: it has only {', '.join(row) or 'nothing'}",
+                    )
+                )
+                continue
+            raise DataError(
+                f"{path}:{number} has the columns {', '.join(map(str, row))}: it needs one of "
+                f"{', '.join(_PATHS)} and one of {', '.join(wanted)}."
+            )
+        has_begun = True
+        name = row[path_column]
+        if not isinstance(name, str) or not name.strip():
+            report(Skip(f"{path}:{number}", "the row has no path"))
+            continue
+        location = name if "://" in name else str(root / name)
+        yield number, Row(name, ImageRef(location), row[value_column])
+
+
+def pick_column(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
+    """Return the first of the wanted columns that a table has, in any case of letters."""
+    known = {str(name).strip().lower(): name for name in names}
+    return next((known[name] for name in wanted if name in known), None)
+
+
+def _read(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (row number, row) of any kind of table."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            yield from _read_parquet(path)
+        elif path.suffix.lower() == ".jsonl":
+            yield from _read_jsonl(path, report)
+        else:
+            yield from _read_csv(path, report)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}).") from error
+
+
+def _lines(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file that are valid UTF-8; report the others."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                report(Skip(f"{path}:{number}", f"not valid UTF-8 ({error.reason})"))
+
+
+def _read_csv(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dict[str, Any]]]:
+    position = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal position
+        for number, line in _lines(path, report):
+            position = number
+            yield line
+
+    limit = csv.field_size_limit(_MAX_FIELD)
+    try:
+        reader = csv.DictReader(lines(), delimiter=_delimiter(path), strict=True)
+        columns = _columns(path, reader)
+        while True:
+            first = position + 1
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                report(Skip(f"{path}:{first}", f"the row is not readable CSV ({error})"))
+                continue
+            if row is None:
+                return
+            if None in row:
+                reason = f"the row has more cells than the {columns} of the header: quote its text"
+                report(Skip(f"{path}:{first}", reason))
+            else:
+                yield position, row
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _columns(path: Path, reader: "csv.DictReader[str]") -> int:
+    """Read the header and return how many columns it has."""
+    try:
+        return len(reader.fieldnames or ())
+    except csv.Error as error:
+        raise DataError(f"{path}:1 is not readable CSV ({error}).") from error
+
+
+def _delimiter(path: Path) -> str:
+    """Return what separates the cells: a tab in a ``.tsv``, else what the header has."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    header = next((line for _, line in _lines(path, lambda _: None)), "")
+    return next((mark for mark in _DELIMITERS if mark in header), ",")
+
+
+def _read_jsonl(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in _lines(path, report):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            report(Skip(f"{path}:{number}", f"the JSON is damaged ({error})"))
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            report(Skip(f"{path}:{number}", "the line is not a JSON object"))
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    parquet = import_extra("pyarrow.parquet", extra="parquet")
+    arrow = import_extra("pyarrow", extra="parquet")
+    try:
+        with parquet.ParquetFile(path) as table:
+            known = table.schema_arrow.names
+            wanted = [pick_column(known, names) for names in (_PATHS, CAPTION_COLUMNS, _LABELS)]
+            chosen = [name for name in wanted if name is not None]
+            number = 0
+            for batch in table.iter_batches(batch_size=_ROWS, columns=chosen or known):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except arrow.ArrowException as error:
+        raise DataError(f"{path} is not a readable Parquet file ({error}).") from error

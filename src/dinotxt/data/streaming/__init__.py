@@ -1,0 +1,1 @@
+"""Shards as a stream: fetched, indexed, ordered."""

@@ -1,0 +1,1 @@
+"""Segmentation modes: score maps of whole pictures, windows and crops."""

@@ -1,0 +1,180 @@
+"""Maps of how well each place of a picture fits each text, computed a few rows at a time.
+
+A map is never held as a whole at the picture's size: for a 30-megapixel picture and many labels
+it would not fit. Whoever reads it asks for rows.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinotxt.data.pictures.transform import Picture
+from dinotxt.inference.dense.bilinear import Axis
+from dinotxt.inference.dense.geometry import Window
+from dinotxt.inference.encoder import Encoder, Features, unit
+
+Upsample = Literal["logits", "features"]
+_TILE_NUMBERS = 1 << 23  # 32 MiB of float32
+
+
+class ScoreMap(Protocol):
+    """Cosines between the places of a picture and some texts."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, ``(h, w)``; the picture may have more."""
+
+    @property
+    def num_texts(self) -> int:
+        """The number of texts C."""
+
+    def rows(self, start: int, stop: int) -> Features:
+        """Return the cosines of rows ``start`` to ``stop``, float32 ``[stop - start, w, C]``."""
+
+
+class Mode(Protocol):
+    """A way to look at a picture: as a whole, in windows, or any other."""
+
+    def score_map(
+        self,
+        encoder: Encoder,
+        picture: Picture,
+        text: Features,
+        *,
+        upsample: Upsample,
+        batch_size: int,
+    ) -> ScoreMap:
+        """Compare a picture with texts ``[C, Dp]`` of length 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GridScores:
+    """Cosines on one grid.
+
+    Attributes:
+        values: float32 ``[h, w, C]``.
+    """
+
+    values: Features
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid."""
+        return len(self.values), len(self.values[0])
+
+    @property
+    def num_texts(self) -> int:
+        """The number of texts C."""
+        return len(self.values[0, 0])
+
+    def rows(self, start: int, stop: int) -> Features:
+        """Return ``values[start:stop]``."""
+        return self.values[start:stop]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowScores:
+    """Cosines of windows that may overlap, enlarged to pixels and averaged where they do.
+
+    Attributes:
+        shape: Rows and columns of the picture that the windows lie in.
+        windows: Where each one lies.
+        features: float32 ``[W, gh, gw, Dp]``, the patches of each window.
+        text: float32 ``[C, Dp]`` of length 1.
+        upsample: What is enlarged: the cosines of the patches (``logits``), or the patches'
+            features before the comparison (``features``).
+    """
+
+    shape: tuple[int, int]
+    windows: Sequence[Window]
+    features: Features
+    text: Features
+    upsample: Upsample
+
+    @property
+    def num_texts(self) -> int:
+        """The number of texts C."""
+        return len(self.text)
+
+    def rows(self, start: int, stop: int) -> Features:
+        """Return the mean over the windows that see each pixel, ``[stop - start, w, C]``."""
+        width = self.shape[1]
+        total = np.zeros((stop - start, width, len(self.text)), dtype=np.float32)
+        visits = np.zeros((stop - start, width, 1), dtype=np.float32)
+        for window, patches in zip(self.windows, self.features, strict=True):
+            first = max(start, window.top)
+            last = min(stop, window.top + window.height)
+            if first >= last:
+                continue
+            here = np.s_[first - start : last - start, window.left : window.left + window.width]
+            total[here] += self._window_rows(window, patches, first, last)
+            visits[here] += 1
+        total /= visits
+        return total
+
+    def _window_rows(self, window: Window, patches: Features, first: int, last: int) -> Features:
+        grid_height, grid_width, _ = patches.shape
+        down = Axis.between(grid_height, window.height)
+        across = Axis.between(grid_width, window.width)
+        begin, end = first - window.top, last - window.top
+        low, high = down.span(begin, end)
+        values = patches[low:high]
+        if self.upsample == "logits":
+            values = cosines(values, self.text)
+        values = across.apply(down.part(begin, end).apply(values, axis=0), axis=1)
+        return values if self.upsample == "logits" else cosines(values, self.text)
+
+
+def cosines(features: Features, text: Features) -> Features:
+    """Return ``[..., C]`` for features ``[..., Dp]`` and texts ``[C, Dp]`` of length 1."""
+    return np.asarray(unit(features) @ text.T, dtype=np.float32)
+
+
+def label_rows(
+    scores: ScoreMap, num_labels: int, height: int, width: int, start: int, stop: int
+) -> tuple[NDArray[np.uint16], Features]:
+    """Return the best label and its cosine for some rows of the picture.
+
+    Args:
+        scores: The map, enlarged bilinearly to the picture.
+        num_labels: Only the first texts compete.
+        height: Rows of the picture.
+        width: Columns of the picture.
+        start: First row.
+        stop: Row after the last one.
+
+    Returns:
+        Two arrays ``[stop - start, width]``. Among equal cosines the first label wins.
+    """
+    down, across = Axis.between(scores.shape[0], height), Axis.between(scores.shape[1], width)
+    low, high = down.span(start, stop)
+    block = np.ascontiguousarray(scores.rows(low, high)[..., :num_labels].transpose(2, 0, 1))
+    down = down.part(start, stop)
+    best = across.apply(down.apply(block[0], axis=0), axis=1).copy()
+    labels = np.zeros(best.shape, dtype=np.uint16)
+    for label in range(1, num_labels):
+        value = across.apply(down.apply(block[label], axis=0), axis=1)
+        better = value > best
+        np.copyto(labels, np.uint16(label), where=better)
+        np.copyto(best, value, where=better)
+    return labels, best
+
+
+def label_tiles(
+    scores: ScoreMap, num_labels: int, height: int, width: int
+) -> Iterator[tuple[slice, NDArray[np.uint16], Features]]:
+    """Yield the rows of the picture piece by piece, with their ``label_rows``."""
+    step = tile_rows(scores, height, width)
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        yield slice(start, stop), *label_rows(scores, num_labels, height, width, start, stop)
+
+
+def tile_rows(scores: ScoreMap, height: int, width: int) -> int:
+    """Return how many rows of the picture may be read at once, in numbers of 32 MiB."""
+    by_picture = _TILE_NUMBERS // (4 * width)
+    source_rows = _TILE_NUMBERS / (scores.shape[1] * scores.num_texts) - 2
+    return max(1, min(by_picture, int(source_rows * height / scores.shape[0])))

@@ -1,0 +1,1 @@
+"""What runs the towers: torch or ONNX Runtime."""

@@ -1,0 +1,196 @@
+"""Copy an index into a database that holds those of many machines, and search it there."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dinotxt.data.pictures.image import ImageSource
+from dinotxt.data.pictures.scan import printable
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.inference.encoder import Encoder
+from dinotxt.results.hit import Hit
+from dinotxt.results.skip import Skip
+from dinotxt.search.database.collection import Collection, Description
+from dinotxt.search.engines.exact import Vectors
+from dinotxt.search.query import encode_query
+from dinotxt.search.store.segment import Record
+from dinotxt.search.store.store import Store
+from dinotxt.search.store.thumbnails import small_copy
+from dinotxt.search.where import Filter
+
+_BLOCK_ROWS = 1000
+_LEAST_CANDIDATES = 200
+_MOST_CANDIDATES = 1000  # pgvector's limit
+_SEARCH = """
+SELECT -distance, root, path FROM (
+  SELECT root, path, embedding <#> %s AS distance FROM {table} {where}
+  ORDER BY embedding::halfvec({dim}) <#> %s::halfvec({dim}) LIMIT %s) AS candidates
+ORDER BY distance, root, path LIMIT %s
+"""
+
+
+class Sent(NamedTuple):
+    """What a copy did: pictures of the index, of which were sent, and deleted in the database."""
+
+    total: int
+    sent: int
+    deleted: int
+
+
+def push(
+    path: str | Path,
+    collection: Collection,
+    *,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    on_skip: Callable[[Skip], None] = lambda _: None,
+) -> Sent:
+    """Bring what a collection holds of an indexed folder up to date with its index.
+
+    Only what is new or changed is sent, in blocks that count at once; a copy that was broken off
+    goes on when it is called again.
+
+    Args:
+        path: The folder of a finished index.
+        collection: Where to; it keeps to one model.
+        progress: Called with the numbers of pictures sent and to send.
+        on_skip: Called with each picture whose name the database cannot hold.
+
+    Raises:
+        DataError: If the index is unfinished, or another model filled the collection.
+        BackendError: If the database does not answer.
+    """
+    store = Store.open(Path(path))
+    segment, manifest = store.base(), store.manifest
+    if segment is None:
+        raise DataError(f"{path} is unfinished: run `dinotxt index` again, it will go on.")
+    own = manifest.model_dump()
+    collection.create(Description(**{name: own[name] for name in Description._fields}))
+    known = collection.digests(manifest.root)
+    gone, todo = set(known), []
+    for row, record in enumerate(_storable(segment.records(), Path(manifest.root), on_skip)):
+        if record is not None:
+            gone.discard(record.path)
+            if known.get(record.path) != record.sha256:
+                todo.append((row, record))
+    collection.delete(manifest.root, sorted(gone))
+    for start in range(0, len(todo), _BLOCK_ROWS):
+        progress(start, len(todo))
+        rows, records = zip(*todo[start : start + _BLOCK_ROWS], strict=True)
+        collection.put(manifest.root, records, segment.vectors[list(rows)])
+    progress(len(todo), len(todo))
+    collection.link()
+    return Sent(len(segment), len(todo), len(gone))
+
+
+class DatabaseIndex:
+    """A collection of a database, searched like an ``ImageIndex``; ``len`` asks for its size.
+
+    Args:
+        collection: An open connection; it must stay open.
+        encoder: The model that filled it.
+
+    Raises:
+        DataError: If there is no such collection, or another model filled it.
+    """
+
+    engine = "pgvector"
+
+    def __init__(self, collection: Collection, encoder: Encoder) -> None:
+        known = collection.describe()
+        if known.fingerprint != encoder.fingerprint:
+            raise DataError(
+                f"The collection {collection.name} was made with the model {known.model}, not with "
+                f"{encoder.name}: use the same one."
+            )
+        self.name = collection.name
+        self._collection = collection
+        self._encoder = encoder
+        self._turn = threading.Lock()  # a connection does one thing at a time
+
+    def __len__(self) -> int:
+        with self._turn:
+            return int(self._collection.one("SELECT count(*) FROM {table}")[0])
+
+    def search(
+        self,
+        words: str | None = None,
+        *,
+        image: ImageSource | None = None,
+        k: int = 5,
+        where: Filter | None = None,
+    ) -> list[Hit]:
+        """Return the ``k`` pictures that fit best; see ``ImageIndex.search``."""
+        query = encode_query(self._encoder, words, image, k)
+        return self.search_vectors(query, k=k, where=where)[0]
+
+    def search_vectors(
+        self, queries: Vectors, *, k: int = 5, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """Return the ``k`` best pictures for each row of ``float32 [Q, E]``, normalised.
+
+        Raises:
+            ConfigError: If a folder of the filter is not absolute.
+            BackendError: If the database does not answer.
+        """
+        condition, values = _condition(where or Filter())
+        count = max(_LEAST_CANDIDATES, 4 * k)
+        breadth = {"hnsw.ef_search": str(min(count, _MOST_CANDIDATES))}
+        found = []
+        settings = {**breadth, "hnsw.iterative_scan": "relaxed_order"}
+        with self._turn, self._collection.settings(settings):
+            for query in queries:
+                text = _SEARCH.replace("{where}", condition)
+                rows = self._collection.all(text, query, *values, query, count, k)
+                found.append([Hit(float(row[0]), str(Path(row[1]) / row[2])) for row in rows])
+        return found
+
+    def current(self) -> "DatabaseIndex":
+        """Return this index: a database is always up to date."""
+        return self
+
+    def shown(self, path: str) -> str:
+        """Return a hit's path, as valid text; whole, for several folders are in one collection."""
+        return printable(path)
+
+    def thumbnail(self, path: str | Path, side: int) -> bytes:
+        """Return a JPEG of a picture whose long side is at most ``side``, read from its file.
+
+        Raises:
+            DataError: If this machine cannot read it.
+        """
+        return small_copy(path, side)
+
+
+def _storable(
+    records: Iterable[Record], root: Path, on_skip: Callable[[Skip], None]
+) -> Iterator[Record | None]:
+    """Yield the records, None in place of one whose name is not valid text."""
+    for record in records:
+        try:
+            record.path.encode("utf-8")
+        except UnicodeEncodeError:
+            reason = "its name is not UTF-8, which the database cannot hold"
+            on_skip(Skip(printable(root / record.path), reason))
+            yield None
+            continue
+        yield record
+
+
+def _condition(where: Filter) -> tuple[str, list[object]]:
+    """Return a filter as SQL and the values of its placeholders."""
+    parts, values = [], list[object]()
+    if where.folders:
+        inside = []
+        for folder in where.folders:
+            if not Path(folder).is_absolute():
+                raise ConfigError(f"{folder}: in a database, give a folder from its root on.")
+            whole = folder.rstrip("/") + "/"
+            inside.append("starts_with(root || '/' || path, %s)")
+            values.append(whole)
+        parts.append(f"({' OR '.join(inside)})")
+    for day, comparison in ((where.since, ">="), (where.until, "<=")):
+        if day is not None:
+            parts.append(f"day {comparison} %s")
+            values.append(day)
+    return (f"WHERE {' AND '.join(parts)}" if parts else ""), values

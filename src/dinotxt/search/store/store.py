@@ -1,0 +1,206 @@
+"""The folder of an index: a manifest that names what counts, and segments.
+
+A finished index is one segment, the *base*, sorted by path. While pictures are being added, the
+new ones lie in small *pieces* beside it. Every file is written under a new name and the manifest
+is then replaced atomically, so that whatever happens in between, the folder holds the last
+committed state; searches see the base until an update is finished.
+"""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from dinotxt.config.base import Config
+from dinotxt.errors import DataError
+from dinotxt.files import read_json, write_json
+from dinotxt.search.store.segment import Segment, remove_segment
+
+Engine = Literal["auto", "exact", "hnsw", "ivf-pq"]
+ApproximateEngine = Literal["hnsw", "ivf-pq"]
+
+_MANIFEST = "manifest.json"
+_LEFTOVER = re.compile(r"\.lock|\..*\.tmp")
+
+
+class Approximation(Config):
+    """An approximate index over the vectors of some base; the newest base has a map of its ids.
+
+    Attributes:
+        engine: Of what kind.
+        number: Counts the approximate indices made so far.
+        size: How many vectors it holds.
+    """
+
+    engine: ApproximateEngine
+    number: int
+    size: int
+
+
+class Manifest(Config):
+    """What an index was made with and which of its files count.
+
+    Attributes:
+        format: The version of this layout.
+        root: The indexed folder, absolute.
+        model: The name of the model.
+        fingerprint: Of the model's weights.
+        transform: Fingerprint of the picture transform.
+        size: Side of the model's input, in pixels.
+        dim: Width of the vectors.
+        generation: The number of the base; 0 before the first one is finished.
+        num_pieces: How many pieces of an unfinished update are committed.
+        engine: How it should be searched; auto decides by its size.
+        thumbnails: The long side of the small copies that are kept; 0 for none.
+        approximation: What is searched instead of every vector, if anything.
+    """
+
+    format: Literal[1] = 1
+    root: str
+    model: str
+    fingerprint: str
+    transform: str
+    size: int
+    dim: int
+    generation: int = 0
+    num_pieces: int = 0
+    engine: Engine = "auto"
+    thumbnails: int = 0
+    approximation: Approximation | None = None
+
+    @property
+    def base(self) -> str:
+        """Return the name of the base segment."""
+        return f"base-{self.generation:06d}"
+
+
+class Store:
+    """An index folder with its manifest."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> "Store":
+        """Open an existing index.
+
+        Raises:
+            DataError: If there is none or its manifest cannot be understood.
+        """
+        if not (folder / _MANIFEST).is_file():
+            raise DataError(
+                f"{folder} is not an index: make one with `dinotxt index FOLDER --out {folder}`."
+            )
+        try:
+            return cls(folder, Manifest.model_validate(read_json(folder / _MANIFEST)))
+        except ValidationError as error:
+            raise DataError(
+                f"{folder / _MANIFEST} is damaged or of a newer dinotxt: delete {folder} and index "
+                "again."
+            ) from error
+
+    @classmethod
+    def create(cls, folder: Path, manifest: Manifest) -> "Store":
+        """Start an index in an empty folder, which must exist.
+
+        Raises:
+            DataError: If something else lies there.
+        """
+        strangers = [p.name for p in folder.iterdir() if not _LEFTOVER.fullmatch(p.name)]
+        if strangers:
+            raise DataError(
+                f"{folder} holds other files ({strangers[0]}): give an empty or a new folder."
+            )
+        write_json(folder / _MANIFEST, manifest.model_dump())
+        return cls(folder, manifest)
+
+    def base(self) -> Segment | None:
+        """Open the finished state; None before the first one."""
+        return Segment(self.folder, self.manifest.base) if self.manifest.generation else None
+
+    def pieces(self) -> list[str]:
+        """Return the names of the committed pieces."""
+        return [_piece(number) for number in range(self.manifest.num_pieces)]
+
+    @property
+    def next_piece(self) -> str:
+        """Return the name under which the next piece must be written."""
+        return _piece(self.manifest.num_pieces)
+
+    @property
+    def next_base(self) -> str:
+        """Return the name under which the next base must be written."""
+        return self.manifest.model_copy(update={"generation": self.manifest.generation + 1}).base
+
+    def commit_piece(self) -> None:
+        """Make the written ``next_piece`` count."""
+        self._commit(num_pieces=self.manifest.num_pieces + 1)
+
+    def commit_base(self) -> None:
+        """Make the written ``next_base`` count in place of the old base and the pieces."""
+        self._commit(generation=self.manifest.generation + 1, num_pieces=0)
+        self.clean()
+
+    def commit_approximation(self, approximation: Approximation | None) -> None:
+        """Make a written approximate index and its map count, or drop the one there was."""
+        self._commit(approximation=approximation)
+        self.clean()
+
+    def approximate_path(self, number: int) -> Path:
+        """Return the file of an approximate index."""
+        return self.folder / f"approximate-{number:06d}.faiss"
+
+    def places_path(self, number: int, base: str) -> Path:
+        """Return the map from the ids of an approximate index to the rows of a base."""
+        return self.folder / f"approximate-{number:06d}-{base}.npy"
+
+    def move(self, root: Path) -> None:
+        """Record that the indexed folder is at another place now."""
+        self._commit(root=str(root))
+
+    def set_up(self, *, engine: Engine | None, thumbnails: int | None) -> None:
+        """Record how it should be searched and what small copies it keeps; None changes nothing."""
+        asked = {"engine": engine, "thumbnails": thumbnails}
+        now = self.manifest.model_dump()
+        changes = {k: v for k, v in asked.items() if v is not None and v != now[k]}
+        if changes:
+            self._commit(**changes)
+
+    def clean(self) -> None:
+        """Delete what a stopped run left behind."""
+        named = {self.manifest.base, *self.pieces(), *self._approximate_names()}
+        for path in self.folder.iterdir():
+            name = path.name.split(".")[0]
+            is_temporary = path.name.endswith(".tmp") and path.name.startswith(".")
+            if is_temporary or (name.startswith("approximate-") and name not in named):
+                path.unlink(missing_ok=True)
+            elif re.fullmatch(r"(base|piece)-\d{6,}", name) and name not in named:
+                remove_segment(self.folder, name)
+
+    def _approximate_names(self) -> list[str]:
+        kept = self.manifest.approximation
+        if kept is None:
+            return []
+        files = (
+            self.approximate_path(kept.number),
+            self.places_path(kept.number, self.manifest.base),
+        )
+        return [path.stem for path in files]
+
+    def _commit(self, **changes: object) -> None:
+        self.manifest = self.manifest.model_copy(update=changes)
+        write_json(self.folder / _MANIFEST, self.manifest.model_dump())
+
+
+def recorded_model(folder: Path) -> tuple[str, int] | None:
+    """Return the model's name and input size of an index; None if there is no index yet."""
+    if not (folder / _MANIFEST).is_file():
+        return None
+    manifest = Store.open(folder).manifest
+    return manifest.model, manifest.size
+
+
+def _piece(number: int) -> str:
+    return f"piece-{number:06d}"

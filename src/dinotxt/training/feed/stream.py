@@ -1,0 +1,149 @@
+"""Batches of a stream of shards: pictures and captions are read together, sample by sample."""
+
+from collections.abc import Callable, Sequence
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dinotxt.data.order.sampler import caption_index
+from dinotxt.data.pictures.transform import Transform
+from dinotxt.data.pictures.view import RandomView
+from dinotxt.data.readers.record import ImageRef
+from dinotxt.data.streaming.order import StreamSampler
+from dinotxt.data.streaming.reader import ShardReader
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+from dinotxt.text.tokenizer import TokenBatch
+from dinotxt.training.feed.batches import Batch, BatchReader
+
+_FEWEST_EXPECTED = 1000
+
+
+class StreamBatches(BatchReader):
+    """The micro-batches of a stream.
+
+    A sample that cannot be used leaves its batch smaller; nothing takes its place.
+
+    Args:
+        reader: The samples.
+        sampler: Their order.
+        transform: What happens to a picture.
+        tokenize: Turns texts into token ids.
+        seed: Of the views and the captions.
+        micro_batch_size: Samples a micro-batch; the last one of a step may be smaller.
+        view: A random view instead of the transform's own resizing; None: the plain picture.
+        all_captions: Give all captions of a picture rather than one.
+        ranks: The number of this process, and of all processes.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        reader: ShardReader,
+        sampler: StreamSampler,
+        transform: Transform,
+        tokenize: Callable[[Sequence[str]], TokenBatch],
+        *,
+        seed: int,
+        micro_batch_size: int,
+        view: RandomView | None = None,
+        all_captions: bool = False,
+        ranks: tuple[int, int] = (0, 1),
+    ) -> None:
+        super().__init__(
+            sampler, micro_batch_size=micro_batch_size, rank=ranks[0], num_ranks=ranks[1]
+        )
+        self.reader = reader
+        self.order = sampler
+        self.transform = transform
+        self.tokenize = tokenize
+        self.seed = seed
+        self.view = view
+        self.all_captions = all_captions
+
+    def __getitem__(self, number: int) -> Batch:
+        """Make a micro-batch, and have the shards that come next fetched.
+
+        Raises:
+            DataError: If a shard cannot be had.
+        """
+        step, part = self.window(number)
+        items = self.order.indices(step)[part]
+        epoch = self.order.epoch(step)
+        self.reader.fetch_ahead(self.order.shards_ahead(step, part))
+        side, channels = self.transform.config.size, len(self.transform.config.mean)
+        pixels = np.empty((len(items), channels, side, side), dtype=np.float32)
+        texts: list[str] = []
+        owners: list[int] = []
+        skipped: list[Skip] = []
+        row = 0
+        for item in items.tolist():
+            shard, place = self.order.locate(item)
+            self.reader.open_shard(shard)
+            try:
+                image, captions = self.reader.pair(shard, place)
+                pixels[row] = self._picture(image, epoch, item)
+            except DataError as error:
+                skipped.append(Skip(self.reader.key(shard, place), str(error)))
+                continue
+            chosen = captions if self.all_captions else self._drawn(captions, epoch, item)
+            texts += chosen
+            owners += [row] * len(chosen)
+            row += 1
+        return self._batch(pixels[:row], texts, owners, skipped)
+
+    def num_expected(self, step: int) -> int:
+        """Return the samples seen by then, of which too many may turn out to be broken."""
+        seen = (step + 1) * self.order.batch_size
+        return min(max(seen, _FEWEST_EXPECTED), self.order.num_items)
+
+    def _batch(
+        self,
+        pixels: NDArray[np.float32],
+        texts: Sequence[str],
+        owners: Sequence[int],
+        skipped: Sequence[Skip],
+    ) -> Batch:
+        tokens = self.tokenize(texts)
+        return Batch(
+            torch.from_numpy(pixels),
+            torch.from_numpy(tokens.ids),
+            torch.from_numpy(tokens.lengths),
+            torch.tensor(owners, dtype=torch.int64) if self.all_captions else None,
+            tuple(skipped),
+        )
+
+    def _picture(self, image: ImageRef, epoch: int, item: int) -> NDArray[np.float32]:
+        picture = self.transform.open(image)
+        if self.view is None:
+            return self.transform(picture)
+        view = self.view(picture, seed=self.seed, epoch=epoch, index=item)
+        return self.transform.normalize(view)
+
+    def _drawn(self, captions: tuple[str, ...], epoch: int, item: int) -> tuple[str, ...]:
+        return (captions[int(caption_index(self.seed, epoch, item, len(captions)))],)
+
+
+class StreamKeys(Sequence[str]):
+    """The keys of all samples of a stream, each found when it is asked for."""
+
+    def __init__(self, reader: ShardReader, sampler: StreamSampler) -> None:
+        self._reader = reader
+        self._sampler = sampler
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self._sampler.num_items
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return one key, or those of a slice."""
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        return self._reader.key(*self._sampler.locate(int(index)))
