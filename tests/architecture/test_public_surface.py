@@ -60,8 +60,8 @@ def test_the_help_imports_nothing_heavy() -> None:
     "module",
     [
         "config",
-        "data.image",
-        "data.transform",
+        "data.pictures.image",
+        "data.pictures.transform",
         "metrics",
         "results",
         "search.index",

@@ -11,7 +11,7 @@ from dinotxt.curation.pictures import copies as distinct
 from dinotxt.curation.pictures.copies import copies_of, find_copies, forget_copies, read_pictures
 from dinotxt.curation.pool.pool import collect_pairs, table_paths
 
-from .conftest import picture, write_shard
+from ..conftest import picture, write_shard
 
 
 def _tables(tmp_path: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from dinotxt.curation.stage import StageReport
 from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import DataError
 
-from .conftest import picture, write_shard
+from ..conftest import picture, write_shard
 
 Vectors = NDArray[np.float32]
 

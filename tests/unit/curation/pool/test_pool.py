@@ -19,7 +19,7 @@ from dinotxt.data.order.pair_id import pair_id, pair_ids
 from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import ConfigError, DataError
 
-from .conftest import add_file, picture, shard_records, write_shard
+from ..conftest import add_file, picture, shard_records, write_shard
 
 
 def _collect(tmp_path: Path, data: Any, **changes: Any) -> StageReport:
