@@ -29,11 +29,8 @@ def collect_pairs(config: CurationConfig, engine: Engine) -> StageReport:
         ConfigError: If the input is not what the output was made from.
     """
     sources, missing = list_sources(config.input)
-    folder = StageFolder(
-        config.output,
-        STAGE,
-        config={"input": config.input, "max_characters": config.match.max_characters},
-    )
+    settings = {"input": config.input, "max_characters": config.match.max_characters}
+    folder = StageFolder(config.output, STAGE, config=settings)
     finished = folder.finished()
     _check_list(folder.path / "sources.json", sources, missing)
     read = partial(

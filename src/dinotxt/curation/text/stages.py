@@ -36,12 +36,8 @@ _HEAD = 50  # most frequent entries kept for the report
 def match_captions(config: CurationConfig, engine: Engine) -> StageReport:
     """Find the metadata entries of every caption and count them."""
     root = config.output
-    folder = StageFolder(
-        root,
-        "match",
-        config={"normalize": config.match.normalize},  # both engines give the same result
-        after=["pairs", "metadata"],
-    )
+    settings = {"normalize": config.match.normalize}  # both engines give the same result
+    folder = StageFolder(root, "match", config=settings, after=["pairs", "metadata"])
     if finished := folder.finished():
         return finished
     entries = root / "metadata" / ENTRIES
