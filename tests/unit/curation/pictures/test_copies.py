@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.curation.conftest import picture, write_shard
 
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pictures import copies as distinct
 from dinotxt.curation.pictures.copies import copies_of, find_copies, forget_copies, read_pictures
 from dinotxt.curation.pool.pool import collect_pairs, table_paths
-
-from ..conftest import picture, write_shard
 
 
 def _tables(tmp_path: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.unit.curation.conftest import picture, write_shard
 
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import InProcess
@@ -17,8 +18,6 @@ from dinotxt.curation.pool.pool import collect_pairs
 from dinotxt.curation.stage import StageReport
 from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import DataError
-
-from ..conftest import picture, write_shard
 
 Vectors = NDArray[np.float32]
 

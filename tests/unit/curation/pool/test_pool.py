@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.curation.conftest import add_file, picture, shard_records, write_shard
 
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
@@ -18,8 +19,6 @@ from dinotxt.curation.stage import StageReport
 from dinotxt.data.order.pair_id import pair_id, pair_ids
 from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import ConfigError, DataError
-
-from ..conftest import add_file, picture, shard_records, write_shard
 
 
 def _collect(tmp_path: Path, data: Any, **changes: Any) -> StageReport:
