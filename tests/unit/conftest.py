@@ -14,8 +14,8 @@ import torch.distributed as dist
 Together = Callable[[int, Callable[[int], Any]], list[Any]]
 _SECONDS = 300
 
-# PyTorch's autograd starts its threads at the first backward pass and then refuses to work in forks; where
-# no test has drawn in another device yet, it starts none.
+# PyTorch's autograd starts its threads at the first backward pass and then refuses to work in
+# forks; where no test has drawn in another device yet, it starts none.
 torch.ones(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
 
 
