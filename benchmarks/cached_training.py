@@ -7,7 +7,7 @@ from pathlib import Path
 from dinotxt.data.pictures.transform import Transform
 from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.inference.caching import FeatureCacher, Kind
-from dinotxt.models.vision.backbone import Backbone
+from dinotxt.models.vision import Backbone
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.setup import transform_config
 from dinotxt.training.trainer import Trainer

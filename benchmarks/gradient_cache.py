@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import Tokens
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed.world import World
 from dinotxt.training.feed.batches import Batch

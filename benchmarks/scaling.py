@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import Tokens
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed.world import joined
 from dinotxt.training.feed.batches import Batch

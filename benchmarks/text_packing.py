@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dinotxt.models.config import PRESETS
-from dinotxt.models.text.text_encoder import TextEncoder
+from dinotxt.models.text import TextEncoder
 from harness import Figure, main, paired_rates
 
 _CONTEXT = 77

@@ -10,10 +10,9 @@ from typing import Any
 from dinotxt.checkpoints.card import write_card
 from dinotxt.checkpoints.catalogue import MODELS
 from dinotxt.checkpoints.exported import is_export, read_export
-from dinotxt.checkpoints.format import LoadedModel, read_folder, write_folder
-from dinotxt.checkpoints.frozen_files import INSIDE
+from dinotxt.checkpoints.format import INSIDE, LoadedModel, read_folder, write_folder
+from dinotxt.checkpoints.hub import is_hub_name, snapshot, upload
 from dinotxt.checkpoints.registry import find_folder, resolve
-from dinotxt.checkpoints.snapshot import is_hub_name, snapshot, upload
 from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path, read_json
 from dinotxt.models.config import ModelConfig, PretrainedTextConfig, split_order

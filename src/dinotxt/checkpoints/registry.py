@@ -3,21 +3,23 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinotxt.checkpoints import meta
 from dinotxt.checkpoints.catalogue import MODELS, NamedModel
-from dinotxt.checkpoints.format import LoadedModel, load_model
-from dinotxt.checkpoints.hub import Progress, fetch, file_hash
+from dinotxt.checkpoints.exported import is_export, read_export
+from dinotxt.checkpoints.format import LoadedModel, load_model, read_folder
+from dinotxt.checkpoints.hub import Progress, cached_path, fetch, file_hash
 from dinotxt.checkpoints.sources import WHEELS, build_tokenizer, wheel_files
 from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from dinotxt.checkpoints.baseline import LoadedBaseline
+    from dinotxt.checkpoints.baselines import LoadedBaseline
 
 
 def resolve(name: str) -> "LoadedModel | LoadedBaseline":
@@ -32,11 +34,11 @@ def resolve(name: str) -> "LoadedModel | LoadedBaseline":
         BackendError: If it needs a package that is not installed.
     """
     if name.startswith("openclip:"):
-        from dinotxt.checkpoints.openclip import load_openclip
+        from dinotxt.checkpoints.baselines import load_openclip
 
         return load_openclip(name)
     if name.startswith("groupvit:"):
-        from dinotxt.checkpoints.groupvit import load_groupvit
+        from dinotxt.checkpoints.baselines import load_groupvit
 
         return load_groupvit(name)
     folder = find_folder(name)
@@ -130,3 +132,72 @@ def _lite_folder() -> Path:
         )
         raise CheckpointError(message)
     return folder
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Return every named model with what it is made of and whether its files are here."""
+    return [
+        {
+            "name": model.name,
+            "backbone": model.backbone,
+            "text_encoder": model.text_encoder,
+            "source": model.source,
+            "available": _is_available(model),
+        }
+        for model in MODELS.values()
+    ]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Describe a named model, or a run, model or export folder.
+
+    Raises:
+        ConfigError: If the name is unknown and no folder.
+        CheckpointError: If a folder is damaged.
+    """
+    if name not in MODELS and is_export(name):
+        return {"name": name, **_describe_export(name)}
+    folder = find_folder(name)
+    if folder is None:
+        model = MODELS[name]
+        places = {key: str(cached_path(url)) for key, url in model.urls.items()}
+        entry = next(one for one in list_models() if one["name"] == name)
+        return {**entry, "files": {**model.urls, **model.patterns}, "cached": places}
+    content, _, state = read_folder(folder)
+    path = folder / content["weights"]["file"]
+    return {
+        "name": name,
+        "folder": str(folder),
+        "model": content["model"],
+        "transform": content["transform"],
+        "parameters": sum(value.numel() for value in state.values()),
+        "bytes": path.stat().st_size,
+        "sha256": content["weights"]["sha256"],
+        "versions": content["versions"],
+        "extra": content["extra"],
+    }
+
+
+def _describe_export(folder: str) -> dict[str, Any]:
+    content = asdict(read_export(folder))
+    sets = content["inference"].pop("template_sets", {})
+    return {"exported_from": content.pop("name"), **content, "template_sets": sorted(sets)}
+
+
+def _is_available(model: NamedModel) -> bool:
+    if model.name == "lite":
+        return _lite_is_available()
+    provided = Path(os.environ.get("DINOTXT_WEIGHTS") or os.devnull)
+    urls = all(
+        cached_path(url).is_file() or (provided / url.rpartition("/")[2]).is_file()
+        for url in model.urls.values()
+    )
+    return urls and all(any(provided.glob(pattern)) for pattern in model.patterns.values())
+
+
+def _lite_is_available() -> bool:
+    try:
+        find_folder("lite")
+    except CheckpointError:
+        return False
+    return all(find_spec(wheel.package) is not None for wheel in WHEELS.values())

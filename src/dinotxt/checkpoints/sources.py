@@ -14,7 +14,7 @@ from dinotxt.models.config import (
     split_order,
 )
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.vision.backbone import Backbone
+from dinotxt.models.vision import Backbone
 from dinotxt.text.tokenizer import Tokenizer
 
 _WHEEL = "wheel:"

@@ -103,7 +103,7 @@ def machine() -> dict[str, Any]:
 def models() -> list[dict[str, Any]]:
     """Return the named models and whether their files are here; none without torch."""
     try:
-        from dinotxt.checkpoints.description import list_models
+        from dinotxt.checkpoints.registry import list_models
     except ImportError:
         return []
     keys = ("name", "available", "source")

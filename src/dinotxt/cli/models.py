@@ -28,7 +28,7 @@ Heads = Annotated[int | None, typer.Option(min=1, help="Attention heads (default
 @app.command("list")
 def list_(*, json_path: options.Json = None, quiet: options.Quiet = False) -> None:
     """List the models that are known by name."""
-    from dinotxt.checkpoints.description import list_models
+    from dinotxt.checkpoints.registry import list_models
 
     with session("models list", json_path, quiet) as current:
         models = list_models()
@@ -44,7 +44,7 @@ def list_(*, json_path: options.Json = None, quiet: options.Quiet = False) -> No
 @app.command()
 def info(*, name: Name, json_path: options.Json = None, quiet: options.Quiet = False) -> None:
     """Describe a model without building it."""
-    from dinotxt.checkpoints.description import describe
+    from dinotxt.checkpoints.registry import describe
 
     with session("models info", json_path, quiet) as current:
         content = describe(name)
@@ -136,14 +136,14 @@ def convert(
 
 def _from_meta(out: str, arguments: dict[str, Any]) -> list[str]:
     from dinotxt.checkpoints import meta
-    from dinotxt.checkpoints.convert import from_meta
+    from dinotxt.checkpoints.meta import from_meta
 
     from_meta(meta.read(**arguments), out)
     return sorted(str(path) for path in Path(out).iterdir() if path.is_file())
 
 
 def _to_meta(model: str, out: str, layout: "Layout", suffix: str) -> list[str]:
-    from dinotxt.checkpoints.convert import to_meta
+    from dinotxt.checkpoints.meta import to_meta
     from dinotxt.checkpoints.registry import find_folder
 
     folder = find_folder(model)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dinotxt.errors import CheckpointError, import_extra
-from dinotxt.export.attention import fuse_attention
-from dinotxt.export.convolutions import store_convolutions
+from dinotxt.export.rewrites import fuse_attention, store_convolutions
 from dinotxt.files import atomic_path
 
 OPSET = 20

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
-from dinotxt.models.text.text_encoder import TextBlock, TextEncoder
-from dinotxt.models.vision.position import PositionEmbedding
+from dinotxt.models.text import PretrainedTextEncoder, TextBlock, TextEncoder
+from dinotxt.models.vision import PositionEmbedding
 
 
 class ImageTower(nn.Module):

@@ -22,8 +22,7 @@ from dinotxt.inference.decoding import OnSkip, pixel_batches
 from dinotxt.inference.dense.geometry import check_size
 from dinotxt.inference.encoder import Progress
 from dinotxt.inference.engines.torch_towers import find_device
-from dinotxt.models.vision.backbone import Backbone
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import Backbone, Tokens
 from dinotxt.results.skip import Skip
 
 Kind = Literal["all", "pooled"]

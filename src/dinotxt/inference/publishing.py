@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from dinotxt.checkpoints.snapshot import PREFIX, is_hub_name
+from dinotxt.checkpoints.hub import PREFIX, is_hub_name
 from dinotxt.inference.loading import open_model
 
 Reports = Sequence[Mapping[str, Any] | str | Path]

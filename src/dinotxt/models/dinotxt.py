@@ -18,13 +18,8 @@ from dinotxt.models.config import (
     TextHalf,
     TransformerTextConfig,
 )
-from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
-from dinotxt.models.text.text_encoder import TextEncoder
-from dinotxt.models.vision.backbone import Backbone
-from dinotxt.models.vision.drop_path import SubsetDraw
-from dinotxt.models.vision.tokens import Tokens
-from dinotxt.models.vision.values import repeat_over_grid
-from dinotxt.models.vision.vision_head import VisionHead
+from dinotxt.models.text import PretrainedTextEncoder, TextEncoder
+from dinotxt.models.vision import Backbone, SubsetDraw, Tokens, VisionHead, repeat_over_grid
 from dinotxt.models.weights import check_keys, hash_tensors
 
 _MAX_LOGIT_SCALE = math.log(100)

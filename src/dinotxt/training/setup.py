@@ -20,7 +20,7 @@ from dinotxt.data.streaming.order import StreamConfig
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.vision.backbone import Backbone
+from dinotxt.models.vision import Backbone
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.config import DataConfig, TrainConfig

@@ -6,9 +6,8 @@ from tests.unit.checkpoints.conftest import MetaFiles, Site
 
 from dinotxt.checkpoints import registry
 from dinotxt.checkpoints.catalogue import MODELS
-from dinotxt.checkpoints.description import describe, list_models
 from dinotxt.checkpoints.format import save_model
-from dinotxt.checkpoints.registry import fetch_named, find_folder, resolve
+from dinotxt.checkpoints.registry import describe, fetch_named, find_folder, list_models, resolve
 from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.models.config import ModelConfig

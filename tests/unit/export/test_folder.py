@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.checkpoints.description import describe
 from dinotxt.checkpoints.exported import read_export
+from dinotxt.checkpoints.registry import describe
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.export.folder import Export, check_sizes, export
 from dinotxt.inference.encoder import load

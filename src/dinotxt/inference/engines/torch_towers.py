@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dinotxt.errors import BackendError, ConfigError
-from dinotxt.models.baselines.groupvit import GroupVit
-from dinotxt.models.baselines.openclip import OpenClip
+from dinotxt.models.baselines import GroupVit, OpenClip
 from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.text.tokenizer import TokenBatch

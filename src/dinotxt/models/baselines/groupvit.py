@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.models.baselines.whole_feature import WholeFeature
+from dinotxt.models.baselines.openclip import WholeFeature
 from dinotxt.models.config import Embedding
-from dinotxt.models.vision.huggingface import load_auto_model
+from dinotxt.models.vision import load_auto_model
 
 
 class GroupVit(WholeFeature):

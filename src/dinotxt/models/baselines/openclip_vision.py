@@ -13,9 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
-from dinotxt.models.vision.levels import stages
-from dinotxt.models.vision.position import resample
-from dinotxt.models.vision.values import has_values, without_last_attention
+from dinotxt.models.vision import has_values, resample, stages, without_last_attention
 
 _MOST_SIZES = 16
 Size = tuple[int, int]

@@ -11,8 +11,7 @@ from dinotxt.errors import ConfigError
 from dinotxt.models.config import PretrainedTextConfig
 from dinotxt.models.text.bert import load_bert
 from dinotxt.models.text.lora import add_low_rank_updates
-from dinotxt.models.vision.huggingface import load_auto_model
-from dinotxt.models.vision.input_norm import Standardize
+from dinotxt.models.vision import Standardize, load_auto_model
 
 _CHUNK = 64
 

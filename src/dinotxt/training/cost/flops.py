@@ -27,10 +27,8 @@ from dinotxt.models.config import (
     TransformerTextConfig,
     VisionHeadConfig,
 )
-from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
-from dinotxt.models.text.text_encoder import TextEncoder
-from dinotxt.models.vision.backbone import Backbone
-from dinotxt.models.vision.sources import build_module
+from dinotxt.models.text import PretrainedTextEncoder, TextEncoder
+from dinotxt.models.vision import Backbone, build_module
 
 _HIDDEN_MULTIPLE = 64
 _BERT_SIZES = {"bert-base-uncased": (768, 12, 3072), "bert-large-uncased": (1024, 24, 4096)}

@@ -14,7 +14,7 @@ from dinotxt.data.order.curated_sampler import CuratedSampler
 from dinotxt.data.order.sampler import EpochSampler
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import Tokens
 from dinotxt.results.skip import Skip
 from dinotxt.training.cost.profile import end_step, phase
 from dinotxt.training.feed.captions import CaptionTable

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from dinotxt.errors import DataError
 from dinotxt.metrics.recall import retrieval_ranks
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import Tokens
 from dinotxt.results.skip import Skip
 from dinotxt.training.distributed.world import World
 from dinotxt.training.feed.batches import VisionSource

@@ -15,7 +15,7 @@ from dinotxt.data.pictures.view import RandomView
 from dinotxt.data.readers.record import Pair
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.config import VisionHeadConfig
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import Tokens
 from dinotxt.results.skip import Skip
 from dinotxt.training.config import TrainConfig
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
-from dinotxt.models.vision.input_norm import RawCls, Standardize
+from dinotxt.models.text import PretrainedTextEncoder
+from dinotxt.models.vision import RawCls, Standardize
 from dinotxt.training.config import RidgeConfig
 from dinotxt.training.feed.batches import Batches
 from dinotxt.training.feed.vision import as_pooled, move

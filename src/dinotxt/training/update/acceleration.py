@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from dinotxt.models.text.text_encoder import TextBlock
-from dinotxt.models.vision.blocks import VisionBlock
+from dinotxt.models.text import TextBlock
+from dinotxt.models.vision import VisionBlock
 from dinotxt.training.compute import ComputeConfig
 
 _log = logging.getLogger(__name__)

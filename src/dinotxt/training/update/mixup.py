@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import Tokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.vision.drop_path import SubsetDraw
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import SubsetDraw, Tokens
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.cost.profile import Phase, phase
 from dinotxt.training.distributed.parallel import accumulating

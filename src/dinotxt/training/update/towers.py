@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from dinotxt.losses import gram_loss
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.models.vision.drop_path import SubsetDraw
-from dinotxt.models.vision.tokens import Tokens
+from dinotxt.models.vision import SubsetDraw, Tokens
 from dinotxt.training.feed.batches import Batch
 from dinotxt.training.loss_config import GramConfig
 from dinotxt.training.update.mixup import Mixture

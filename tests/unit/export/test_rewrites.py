@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -10,8 +11,8 @@ from timm.layers import apply_rot_embed_cat
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from dinotxt.export.attention import fuse_attention
 from dinotxt.export.graph import quantize, write_onnx
+from dinotxt.export.rewrites import fuse_attention
 
 DIM, HEADS = 32, 4
 TOKENS = torch.randn(2, 5, DIM, generator=torch.Generator().manual_seed(1))
@@ -98,3 +99,40 @@ def test_files_of_eight_bits_have_it_and_those_of_fp32_do_not(tmp_path: Path) ->
     kinds = [{node.op_type for node in onnx.load(file).graph.node} for file in (source, path)]
     assert "MultiHeadAttention" not in kinds[0]
     assert kinds[1] >= {"MultiHeadAttention", "MatMulInteger"}
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    first, depthwise = nn.Conv2d(3, 64, 7), nn.Conv2d(64, 64, 7, groups=64)
+    last = nn.Conv2d(64, 256, 3)
+    with torch.no_grad():
+        last.weight[0] = 0  # a filter that has no scale of its own
+    return nn.Sequential(first, nn.ReLU(), depthwise, nn.ReLU(), last).eval()
+
+
+def test_convolutions_are_stored_in_eight_bits_and_compute_as_before(tmp_path: Path) -> None:
+    pixels = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    source, path = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    write_onnx(_network(), {"pixels": pixels}, ["out"], source, dynamic={"pixels": (0,)})
+    quantize(source, path)
+    assert path.stat().st_size < 0.4 * source.stat().st_size
+    features = []
+    for file in (source, path):
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        features.append(session.run(None, {"pixels": pixels.numpy()})[0])
+    assert np.isfinite(features[1]).all()
+    assert not np.array_equal(*features)
+    error = np.abs(features[1] - features[0]).max() / np.abs(features[0]).max()
+    assert error < 0.01
+
+
+def test_the_first_and_depthwise_layers_keep_their_weights(tmp_path: Path) -> None:
+    source, path = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    write_onnx(_network(), {"pixels": torch.ones(1, 3, 24, 24)}, ["out"], source, dynamic={})
+    quantize(source, path)
+    shapes = {
+        tuple(one.dims)
+        for one in onnx.load(path).graph.initializer
+        if one.data_type == onnx.TensorProto.INT8
+    }
+    assert shapes == {(256, 64, 3, 3)}
