@@ -4,6 +4,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from dinotxt.config import load_config
 from dinotxt.data.pictures.transform import Transform
 from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.inference.caching import FeatureCacher, Kind
@@ -59,7 +60,8 @@ def _config(
     steps: int,
     cache: Path | None = None,
 ) -> TrainConfig:
-    return TrainConfig.model_validate(
+    return load_config(
+        TrainConfig,
         {
             "output": output,
             "steps": steps,
@@ -72,7 +74,7 @@ def _config(
             "data": {"train": str(data), "cache": cache, "num_workers": 1},
             "optim": {"warmup_steps": 1},
             "checkpoint": {"every": 1000},
-        }
+        },
     )
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import torch
 from torch import Tensor
 
+from dinotxt.config import load_config
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision import Tokens
 from dinotxt.training.config import TrainConfig
@@ -61,7 +62,8 @@ def _difference(pairs: int) -> float:
 
 
 def _build(dtype: torch.dtype) -> tuple[DinoTxt, TrainingStep]:
-    config = TrainConfig.model_validate(
+    config = load_config(
+        TrainConfig,
         {
             "output": "unused",
             "steps": 1,
@@ -76,7 +78,7 @@ def _build(dtype: torch.dtype) -> tuple[DinoTxt, TrainingStep]:
                 "text_encoder": {"kind": "transformer", "width": 128, "layers": 2, "heads": 2},
             },
             "data": {"train": "unused"},
-        }
+        },
     )
     torch.manual_seed(0)
     model = DinoTxt.from_config(config.model).to(dtype).train()

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from dinotxt.config import load_config
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision import Tokens
 from dinotxt.training.config import TrainConfig
@@ -97,7 +98,8 @@ def _work(
 
 
 def _config(batch_size: int) -> TrainConfig:
-    return TrainConfig.model_validate(
+    return load_config(
+        TrainConfig,
         {
             "output": "unused",
             "steps": 100,
@@ -112,7 +114,7 @@ def _config(batch_size: int) -> TrainConfig:
                 "text_encoder": {"kind": "transformer", "width": 384, "layers": 6, "heads": 6},
             },
             "data": {"train": "unused"},
-        }
+        },
     )
 
 

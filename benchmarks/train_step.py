@@ -26,6 +26,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from cached_training import cache_tokens
+from dinotxt.config import load_config
 from dinotxt.data.order.sampler import EpochSampler
 from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.data.readers.pairs import read_pairs
@@ -252,7 +253,8 @@ def _caption_lengths(data: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _config(
     output: Path, data: Path, batch: int, steps: int, text: dict[str, Any], num_blocks: int
 ) -> TrainConfig:
-    return TrainConfig.model_validate(
+    return load_config(
+        TrainConfig,
         {
             "output": output,
             "steps": steps,
@@ -273,7 +275,7 @@ def _config(
             },
             "optim": {"warmup_steps": 1},
             "checkpoint": {"every": 1000},
-        }
+        },
     )
 
 

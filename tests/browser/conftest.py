@@ -13,6 +13,7 @@ import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from dinotxt.config import load_config
 from dinotxt.inference.encoder import Encoder
 from dinotxt.search.index import ImageIndex
 from dinotxt.serving.app import create_app
@@ -33,7 +34,7 @@ Open = Callable[..., Page]
 
 @contextmanager
 def _serve(encoder: Encoder, index: ImageIndex | None, token: str | None) -> Iterator[str]:
-    config = ServeConfig.model_validate({"token": token})
+    config = load_config(ServeConfig, {"token": token})
     app = create_app(encoder, config, index=index)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dinotxt.cli.main import app
-from dinotxt.config import load_config
+from dinotxt.config import load_config, to_json
 from dinotxt.curation.config import CurationConfig
 from dinotxt.training.config import TrainConfig, recipe_names, recipe_path
 
@@ -177,7 +177,7 @@ def test_a_configuration_is_valid(block: Block, tmp_path: Path) -> None:
         return
     path = tmp_path / "page.yaml"
     path.write_text(yaml.safe_dump({"base": str(recipe_path("own")), **content}))
-    config = TrainConfig.from_yaml(path).model_dump(mode="json")
+    config = to_json(TrainConfig.from_yaml(path))
     assert all(key in config for key in content)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dinotxt.cli.main import app
+from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.pipeline import curate
 from dinotxt.data.order.curated import CuratedPairs
@@ -149,7 +151,7 @@ def test_a_second_run_does_nothing_again(settings: dict[str, Any]) -> None:
 def test_a_changed_configuration_is_refused_with_the_difference(
     settings: dict[str, Any], change: str
 ) -> None:
-    config = CurationConfig.model_validate(settings)
+    config = load_config(CurationConfig, settings)
     curate(config, "draw")
     key, _, value = change.partition("=")
     parts = key.split(".")
@@ -160,7 +162,7 @@ def test_a_changed_configuration_is_refused_with_the_difference(
     target[parts[-1]] = yaml.safe_load(value)
     before = _digests(config.output)
     with pytest.raises(ConfigError, match=parts[-1]):
-        curate(CurationConfig.model_validate(changed), "draw")
+        curate(load_config(CurationConfig, changed), "draw")
     assert _digests(config.output) == before
 
 
@@ -235,7 +237,7 @@ def test_what_cannot_work_is_refused_before_pictures_are_embedded(
 ) -> None:
     settings["image"] = {**settings["image"], **change["image"]}
     with pytest.raises(DataError, match=message):
-        curate(CurationConfig.model_validate(settings), "cluster")
+        curate(load_config(CurationConfig, settings), "cluster")
     assert not (Path(settings["output"]) / "embed").exists()
 
 
@@ -246,14 +248,14 @@ def test_an_output_that_cannot_be_written_is_told_in_one_message(
     (tmp_path / "taken").touch()
     settings["output"] = str(tmp_path / output)
     with pytest.raises(DataError, match=r"taken.* stopped: .*another `output`"):
-        curate(CurationConfig.model_validate(settings), "metadata")
+        curate(load_config(CurationConfig, settings), "metadata")
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_later(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = CurationConfig.model_validate(settings)
-    whole = config.model_copy(update={"output": tmp_path / "whole"})
+    config = load_config(CurationConfig, settings)
+    whole = replace(config, output=tmp_path / "whole")
     curate(whole, "run")
 
     def full(*_: Any) -> None:

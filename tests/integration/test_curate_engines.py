@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.pipeline import curate
 
@@ -28,7 +29,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def test_two_local_workers_give_the_bytes_of_one(settings: dict[str, Any], tmp_path: Path) -> None:
     for workers in (1, 2):
         changed = {**settings, "workers": workers, "output": str(tmp_path / f"w{workers}")}
-        curate(CurationConfig.model_validate(changed), "run")
+        curate(load_config(CurationConfig, changed), "run")
     assert _digests(tmp_path / "w1") == _digests(tmp_path / "w2")
 
 
@@ -36,7 +37,7 @@ def test_two_local_workers_give_the_bytes_of_one(settings: dict[str, Any], tmp_p
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    curate(CurationConfig.model_validate({**settings, "output": str(tmp_path / "whole")}), "run")
+    curate(load_config(CurationConfig, {**settings, "output": str(tmp_path / "whole")}), "run")
     path = tmp_path / "killed.yaml"
     killed = {**settings, "output": str(tmp_path / "killed")}
     path.write_text(yaml.safe_dump(killed, sort_keys=False))
@@ -60,14 +61,15 @@ def test_a_two_node_ray_cluster_gives_the_same_bytes_though_a_node_is_lost(
 ) -> None:
     ray = pytest.importorskip("ray")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
-    curate(CurationConfig.model_validate({**settings, "output": str(tmp_path / "local")}), "run")
+    curate(load_config(CurationConfig, {**settings, "output": str(tmp_path / "local")}), "run")
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         lost = cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False)
-        config = CurationConfig.model_validate(
-            {**settings, "engine": "ray", "workers": 2, "output": str(tmp_path / "ray")}
+        config = load_config(
+            CurationConfig,
+            {**settings, "engine": "ray", "workers": 2, "output": str(tmp_path / "ray")},
         )
         removed: list[tuple[int, int]] = []
 

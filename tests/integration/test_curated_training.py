@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.pipeline import curate
 from dinotxt.data.order.curated import CuratedPairs
@@ -48,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
         "input": str(tmp_path / "pairs.csv"), "output": tmp_path / "curated", "workers": 1,
         "metadata": {"sources": ["wordnet"]}, "text": {"threshold": 8}, "draw": {"mode": "text"},
     }  # fmt: skip
-    curate(CurationConfig.model_validate(content), "draw")
+    curate(load_config(CurationConfig, content), "draw")
     return tmp_path
 
 

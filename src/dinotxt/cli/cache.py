@@ -108,6 +108,7 @@ def _settings(
     """Return the model, data settings, seed and tokens: the recipe's, changed by the options."""
     from dataclasses import replace
 
+    from dinotxt.config import load_config
     from dinotxt.models.config import BackboneConfig, ModelConfig
     from dinotxt.training.config import DataConfig, TrainConfig
     from dinotxt.training.feed.vision import needed_patches
@@ -116,7 +117,7 @@ def _settings(
     if recipe is None:
         assert backbone is not None
         config = BackboneConfig(name=backbone, weights=weights)
-        return ModelConfig(backbone=config), DataConfig.model_validate(changes), 0, "pooled"
+        return ModelConfig(backbone=config), load_config(DataConfig, changes), 0, "pooled"
     run = TrainConfig.from_yaml(recipe)
     model = run.model
     if backbone is not None:

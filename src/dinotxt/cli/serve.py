@@ -52,10 +52,12 @@ def serve(
             import_extra(module, extra="serve")
 
         from dinotxt.serving.app import create_app
+        from dinotxt.config import load_config
         from dinotxt.serving.config import ServeConfig
         from dinotxt.serving.server import run
 
-        config = ServeConfig.model_validate(
+        config = load_config(
+            ServeConfig,
             {
                 "host": host,
                 "port": port,
@@ -64,7 +66,7 @@ def serve(
                 "batch_size": batch_size,
                 "decode_threads": num_workers or min(os.cpu_count() or 1, 8),
                 "limits": {"timeout": timeout, "max_bytes": max_megabytes << 20},
-            }
+            },
         )
         encoder = load_encoder(model, device=device, size=size)
         searched = open_index(index, collection, encoder) if index else None

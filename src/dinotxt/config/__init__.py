@@ -1,7 +1,6 @@
-"""Configurations: strict pydantic models, read from YAML with a base and dotted overrides."""
+"""Configurations: strict pydantic dataclasses, read from YAML with a base and dotted overrides."""
 
-from dinotxt.config.base import Config, dump_yaml
-from dinotxt.config.difference import differences
 from dinotxt.config.loader import load_config
+from dinotxt.config.structure import Config, configuration, differences, dump_yaml, to_json
 
-__all__ = ["Config", "differences", "dump_yaml", "load_config"]
+__all__ = ["Config", "configuration", "differences", "dump_yaml", "load_config", "to_json"]

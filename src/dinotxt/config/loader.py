@@ -3,18 +3,17 @@
 Errors carry the dotted path of the key and, for an unknown one, the nearest key that exists.
 """
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from dinotxt.config.structure import describe, kind_of, members, structures
 from dinotxt.errors import ConfigError
 
-_Model = TypeVar("_Model", bound=BaseModel)
+_Structure = TypeVar("_Structure")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -32,14 +31,14 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def load_config(
-    model: type[_Model],
+    structure: type[_Structure],
     source: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
-) -> _Model:
+) -> _Structure:
     """Build a configuration from a file (or a mapping) and overrides.
 
     Args:
-        model: The pydantic class to validate against.
+        structure: The class to make.
         source: A YAML file, whose key ``base`` may name another one beside it, or a mapping.
         overrides: Strings such as ``optim.lr=5e-4``; the right side is read as YAML.
 
@@ -51,10 +50,9 @@ def load_config(
     for override in overrides:
         tree = _merge(tree, _parse_override(override))
     try:
-        return model.model_validate(_with_kinds(model, tree))
+        return TypeAdapter(structure).validate_python(_with_kinds(structure, tree))
     except ValidationError as error:
-        lines = [_describe(model, dict(issue)) for issue in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError(describe(structure, error)) from None
 
 
 def _read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -106,69 +104,13 @@ def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 def _with_kinds(structure: Any, tree: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the ``kind`` of a branch that leaves it out with that of the field's default."""
     filled = dict(tree)
-    for name, annotation, default in _members(structure):
+    for name, annotation, default in members(structure):
         branch = filled.get(name)
         if not isinstance(branch, Mapping):
             continue
         if "kind" not in branch and hasattr(default, "kind"):
             branch = {"kind": default.kind, **branch}
-        variants = _structures(annotation)
-        chosen = [one for one in variants if _kind_of(one) in (None, branch.get("kind"))]
+        variants = structures(annotation)
+        chosen = [one for one in variants if kind_of(one) in (None, branch.get("kind"))]
         filled[name] = _with_kinds(chosen[0], branch) if chosen else branch
     return filled
-
-
-def _describe(model: type[BaseModel], issue: Mapping[str, Any]) -> str:
-    path, known = _locate(model, [str(part) for part in issue["loc"]])
-    dotted = ".".join(path)
-    if issue["type"] == "value_error":  # of our own validators, over a whole branch
-        return f"{dotted}: {issue['ctx']['error']}"
-    if issue["type"] not in {"extra_forbidden", "unexpected_keyword_argument"}:
-        given = "" if issue["type"] == "missing" else f" (got {issue['input']!r})"
-        return f"{dotted}: {issue['msg']}{given}"
-    nearest = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-    hint = f"did you mean `{nearest[0]}`?" if nearest else f"known keys: {', '.join(known)}"
-    return f"{dotted}: unknown key; {hint}"
-
-
-def _locate(model: Any, location: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the path as the user wrote it, and the keys known where its last part stands.
-
-    Pydantic puts the tag of a union's variant into the location; it names no key.
-    """
-    here, path = [model], []
-    for part in location[:-1]:
-        tagged = [one for one in here if _kind_of(one) == part]
-        if tagged:
-            here = tagged
-            continue
-        path.append(part)
-        members = [member for one in here for member in _members(one)]
-        here = [one for name, kind, _ in members if name == part for one in _structures(kind)]
-    known = sorted({name for one in here for name, _, _ in _members(one)})
-    return [*path, *location[-1:]], known
-
-
-def _kind_of(structure: Any) -> Any:
-    return next((default for name, _, default in _members(structure) if name == "kind"), None)
-
-
-def _structures(annotation: Any) -> list[Any]:
-    nested = [one for argument in get_args(annotation) for one in _structures(argument)]
-    return [annotation, *nested] if _is_structure(annotation) else nested
-
-
-def _members(structure: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Give the name, the type and the default of every field."""
-    if is_dataclass(structure):
-        hints = get_type_hints(structure, include_extras=True)
-        for field in fields(structure):
-            made = field.default if field.default_factory is MISSING else field.default_factory()
-            yield field.name, hints[field.name], made
-    elif _is_structure(structure):
-        for name, info in structure.model_fields.items():
-            yield name, info.annotation, info.get_default(call_default_factory=True)
-
-
-def _is_structure(kind: Any) -> bool:
-    return isinstance(kind, type) and (is_dataclass(kind) or issubclass(kind, BaseModel))

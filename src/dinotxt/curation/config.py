@@ -1,11 +1,12 @@
 """The configuration of a curation: what `dinotxt curate` reads from YAML."""
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
-from dinotxt.config import Config
+from dinotxt.config import configuration
 from dinotxt.curation.engine import EngineKind
 from dinotxt.curation.text.matching import MatchEngine
 from dinotxt.curation.text.spacing import Normalize
@@ -16,7 +17,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Flag = Literal["generic", "ambiguous", "boilerplate"]
 
 
-class MetadataConfig(Config):
+@configuration
+class MetadataConfig:
     """What the pool is matched against.
 
     Attributes:
@@ -42,10 +44,11 @@ class MetadataConfig(Config):
     titles: str | None = None
     min_count: PositiveInt | None = None
     min_pmi: float = 5.0
-    min_views: int = 70
+    min_views: Annotated[int, Field(ge=0)] = 70
 
 
-class MatchConfig(Config):
+@configuration
+class MatchConfig:
     """How captions are matched."""
 
     engine: MatchEngine = "ngram"
@@ -53,7 +56,8 @@ class MatchConfig(Config):
     max_characters: PositiveInt = 10_000
 
 
-class TextConfig(Config):
+@configuration
+class TextConfig:
     """How captions are balanced.
 
     Attributes:
@@ -66,14 +70,18 @@ class TextConfig(Config):
     tail_share: Share | None = None
     drop: tuple[Flag, ...] = ()
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
+    def __post_init__(self) -> None:
+        """Hold the two ways of saying how many against each other.
+
+        Raises:
+            ValueError: If both or none are given.
+        """
         if (self.threshold is None) == (self.tail_share is None):
             raise ValueError("give either threshold or tail_share")
-        return self
 
 
-class ImageConfig(Config):
+@configuration
+class ImageConfig:
     """How pictures are embedded, clustered and balanced.
 
     Attributes:
@@ -106,26 +114,27 @@ class ImageConfig(Config):
     batch_size: PositiveInt = 32
     device: str = "cpu"
 
-    @model_validator(mode="after")
-    def _has_features(self) -> Self:
+    def __post_init__(self) -> None:
+        """Hold the keys against each other.
+
+        Raises:
+            ValueError: If there are no such features, or the levels do not fall.
+        """
         if self.backbone is not None and self.features == "aligned":
             raise ValueError("a bare backbone has no aligned features: set features to backbone")
-        return self
-
-    @model_validator(mode="after")
-    def _shrinking(self) -> Self:
-        if any(above >= below for below, above in zip(self.levels, self.levels[1:], strict=False)):
+        if any(above >= below for below, above in pairwise(self.levels)):
             raise ValueError("levels must fall from one to the next, such as [2000, 200, 20]")
-        return self
 
 
-class DrawConfig(Config):
+@configuration
+class DrawConfig:
     """Which of the two balances decide."""
 
     mode: DrawMode = "both"
 
 
-class CurationConfig(Config):
+@configuration
+class CurationConfig:
     """One curation; see `docs/guides/curation.md`.
 
     Attributes:

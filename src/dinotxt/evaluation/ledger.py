@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.config.difference import differences
+from dinotxt.config import differences
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import atomic_path, read_json, write_json
 

@@ -3,7 +3,7 @@
 import logging
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinotxt.data.pictures.image import ImageSource
@@ -216,8 +216,8 @@ class ImageIndex:
         """Return this index, or the newer state that an update has finished in the meantime."""
         try:
             store = Store.open(self.path)
-            uncounted = {"num_pieces": self._manifest.num_pieces}  # of an unfinished update
-            if store.manifest.model_copy(update=uncounted) == self._manifest:
+            pieces = self._manifest.num_pieces  # those of an unfinished update do not count
+            if replace(store.manifest, num_pieces=pieces) == self._manifest:
                 return self
             return ImageIndex.open(self.path, encoder=self._encoder)
         except DataError:  # it is being replaced, or is no longer there

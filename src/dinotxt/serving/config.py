@@ -1,13 +1,23 @@
 """What a server listens to, whom it answers and what one request may cost."""
 
+from dataclasses import field
 from ipaddress import ip_address
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+)
 
-from dinotxt.config import Config
+from dinotxt.config import configuration
 
 
-class RequestLimits(Config):
+@configuration
+class RequestLimits:
     """What one request, or all that wait, may cost; each limit has its own status.
 
     Attributes:
@@ -24,20 +34,21 @@ class RequestLimits(Config):
         body_timeout: Seconds that a client has to send a request (408).
     """
 
-    max_bytes: int = Field(32 << 20, ge=1)
-    max_pixels: int = Field(50_000_000, ge=1)
-    max_images: int = Field(16, ge=1)
-    max_labels: int = Field(200, ge=1, le=65_000)
-    max_texts: int = Field(256, ge=1)
-    max_characters: int = Field(1_000, ge=1)
-    max_hits: int = Field(200, ge=1)
-    max_requests: int = Field(128, ge=1)
-    max_queue: int = Field(64, ge=1)
-    timeout: float = Field(120.0, gt=0)
-    body_timeout: float = Field(30.0, gt=0)
+    max_bytes: PositiveInt = 32 << 20
+    max_pixels: PositiveInt = 50_000_000
+    max_images: PositiveInt = 16
+    max_labels: Annotated[int, Field(ge=1, le=65_000)] = 200
+    max_texts: PositiveInt = 256
+    max_characters: PositiveInt = 1_000
+    max_hits: PositiveInt = 200
+    max_requests: PositiveInt = 128
+    max_queue: PositiveInt = 64
+    timeout: PositiveFloat = 120.0
+    body_timeout: PositiveFloat = 30.0
 
 
-class ServeConfig(Config):
+@configuration
+class ServeConfig:
     """How a server runs.
 
     Attributes:
@@ -56,15 +67,15 @@ class ServeConfig(Config):
     """
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65_535)
-    token: SecretStr | None = Field(None, min_length=1)
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    token: Annotated[SecretStr, Field(min_length=1)] | None = None
     allowed_hosts: tuple[str, ...] = ()
-    batch_size: int = Field(32, ge=1)
-    batch_wait: float = Field(0.002, ge=0)
-    decode_threads: int = Field(2, ge=1)
-    cache_size: int = Field(16_384, ge=1)
-    shutdown_seconds: int = Field(30, ge=0)
-    limits: RequestLimits = RequestLimits()
+    batch_size: PositiveInt = 32
+    batch_wait: NonNegativeFloat = 0.002
+    decode_threads: PositiveInt = 2
+    cache_size: PositiveInt = 16_384
+    shutdown_seconds: NonNegativeInt = 30
+    limits: RequestLimits = field(default_factory=RequestLimits)
 
     @property
     def is_loopback(self) -> bool:

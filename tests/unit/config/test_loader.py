@@ -1,31 +1,33 @@
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from dinotxt.config import Config, differences, dump_yaml, load_config
+from dinotxt.config import configuration, differences, dump_yaml, load_config
 from dinotxt.errors import ConfigError
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Head:
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     num_blocks: int = 2
 
 
-class Small(Config):
+@configuration
+class Small:
     kind: Literal["small"] = "small"
     width: int = 8
 
 
-class Large(Config):
+@configuration
+class Large:
     kind: Literal["large"] = "large"
     layers: int = 3
 
 
-class Run(Config):
+@configuration
+class Run:
     output: str
     lr: float = 1e-3
     head: Head = Head()
@@ -97,22 +99,40 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(Run, tmp_path / "none.yaml")
 
 
+@configuration
+class Ordered:
+    low: Annotated[int, Field(ge=0)] = 0
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+
+
+@configuration
+class Outer:
+    limits: Ordered = field(default_factory=Ordered)
+
+
 def test_a_rule_over_a_branch_is_told_without_the_branch() -> None:
-    class Ordered(Config):
-        low: int = 0
-        high: int = 1
-
-        @model_validator(mode="after")
-        def _ordered(self) -> Self:
-            if self.low > self.high:
-                raise ValueError("low must not be above high")
-            return self
-
-    class Outer(Config):
-        limits: Ordered = Ordered()
-
-    with pytest.raises(ConfigError, match=r"limits: low must not be above high$"):
+    with pytest.raises(ConfigError, match=r"^limits: low must not be above high$"):
         load_config(Outer, {"limits": {"low": 3}})
+
+
+def test_a_rule_over_the_whole_is_told_without_a_path() -> None:
+    with pytest.raises(ConfigError, match=r"^low must not be above high$"):
+        load_config(Ordered, {"low": 3})
+
+
+def test_ranges_and_rules_hold_for_what_is_made_by_hand_too() -> None:
+    with pytest.raises(ConfigError, match=r"^low: .*greater than or equal to 0 \(got -1\)$"):
+        Ordered(low=-1)
+    with pytest.raises(ConfigError, match=r"^low must not be above high$"):
+        replace(Ordered(), low=2)
+    with pytest.raises(ConfigError, match=r"^hihg: unknown key; did you mean `high`\?$"):
+        Ordered(hihg=2)  # type: ignore[call-arg]
+    with pytest.raises(FrozenInstanceError):
+        Ordered().low = 1  # type: ignore[misc]
 
 
 def test_a_missing_key_is_named() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from dinotxt.config import load_config
 from dinotxt.inference.encoder import Encoder
 from dinotxt.search.index import ImageIndex
 from dinotxt.serving.app import create_app
@@ -24,8 +25,8 @@ def connect(colour_encoder: Encoder) -> Iterator[Connect]:
             limits: RequestLimits | None = None,
             **options: object,
         ) -> TestClient:
-            config = ServeConfig.model_validate(
-                {"batch_wait": 0.0, **options, "limits": limits or RequestLimits()}
+            config = load_config(
+                ServeConfig, {"batch_wait": 0.0, **options, "limits": limits or RequestLimits()}
             )
             app = create_app(colour_encoder, config, index=index)
             client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)

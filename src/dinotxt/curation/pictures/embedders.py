@@ -1,5 +1,6 @@
 """What turns pixels into the vectors of a curation: a bare backbone, or a model of ours."""
 
+import json
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol
@@ -7,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.config import load_config
 from dinotxt.curation.config import ImageConfig
 from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError
@@ -86,5 +88,5 @@ def _cls_tokens(backbone: Any, pixels: NDArray[np.float32], device: Any) -> NDAr
 
 
 cached_embedder = lru_cache(maxsize=1)(
-    lambda key: open_embedder(ImageConfig.model_validate_json(key))
+    lambda key: open_embedder(load_config(ImageConfig, json.loads(key)))
 )

@@ -6,6 +6,7 @@ in their order; -1 without one.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.config import to_json
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.pictures import embedders
@@ -47,7 +49,7 @@ def embed_pictures(config: CurationConfig, engine: Engine) -> StageReport:
         ConfigError: If the model's weights changed in between.
     """
     root = config.output
-    settings = config.image.model_dump(mode="json")
+    settings = to_json(config.image)
     folder = StageFolder(
         root,
         STAGE,
@@ -98,7 +100,7 @@ def _embed_table(item: Item, *, folder: Path, settings: ImageConfig) -> dict[str
         done: dict[str, Any] = read_json(marker)
         if made_of.items() <= done.items():
             return done
-    embedder = embedders.cached_embedder(settings.model_dump_json())
+    embedder = embedders.cached_embedder(json.dumps(to_json(settings)))
     refs = read_pictures(table).refs
     row_of = np.full(len(refs), -1, dtype=np.int32)
     row_of[copies] = _COPY

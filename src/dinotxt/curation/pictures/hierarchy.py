@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dinotxt.cluster.blocks import Block, blocks_of, width_of
 from dinotxt.cluster.kmeans import Lloyd
+from dinotxt.config import to_json
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.pictures.block_files import block_path
@@ -33,7 +34,7 @@ def cluster_pictures(config: CurationConfig, engine: Engine) -> StageReport:
         DataError: If there are fewer distinct pictures than clusters of the first level.
     """
     root = config.output
-    settings = config.image.model_dump(mode="json")
+    settings = to_json(config.image)
     folder = StageFolder(
         root,
         STAGE,

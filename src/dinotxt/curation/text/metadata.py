@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from dinotxt.config import to_json
 from dinotxt.curation.config import CurationConfig, MetadataConfig
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.pool.fingerprint import fingerprint
@@ -44,7 +45,7 @@ def build_metadata(config: CurationConfig, engine: Engine) -> StageReport:
     """
     settings = config.metadata
     after = ["pairs"] if needs_captions(settings) else []
-    content = {**settings.model_dump(mode="json"), "contents": _contents(settings)}
+    content = {**to_json(settings), "contents": _contents(settings)}
     folder = StageFolder(config.output, STAGE, config=content, after=after)
     if finished := folder.finished():
         return finished

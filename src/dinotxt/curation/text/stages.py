@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinotxt.config import to_json
 from dinotxt.curation.config import CurationConfig, Flag, MatchConfig
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.pool.arrays import save_array
@@ -77,9 +78,7 @@ def match_captions(config: CurationConfig, engine: Engine) -> StageReport:
 def balance_captions(config: CurationConfig, engine: Engine) -> StageReport:
     """Turn the counts of entries into a keep probability for every caption."""
     root = config.output
-    folder = StageFolder(
-        root, "balance", config=config.text.model_dump(mode="json"), after=["pairs", "match"]
-    )
+    folder = StageFolder(root, "balance", config=to_json(config.text), after=["pairs", "match"])
     if finished := folder.finished():
         return finished
     counts: NDArray[np.uint64] = np.load(root / "match" / "counts.npy")

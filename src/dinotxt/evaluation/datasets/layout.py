@@ -2,11 +2,11 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
-from dinotxt.config.base import Config
-from dinotxt.config.loader import load_config
+from dinotxt.config import configuration, load_config
 from dinotxt.data.readers.label_values import IGNORED, LabelValues
 from dinotxt.errors import DataError
 from dinotxt.text.class_names import class_names, name_variants
@@ -14,7 +14,8 @@ from dinotxt.text.class_names import class_names, name_variants
 _FOLDER = Path(__file__).parent
 
 
-class Split(Config):
+@configuration
+class Split:
     """Where the files of a split lie; of several folders the first that exists counts.
 
     Attributes:
@@ -28,7 +29,8 @@ class Split(Config):
     list: str | None = None
 
 
-class Encoding(Config):
+@configuration
+class Encoding:
     """One way in which the label maps are stored, known by the ending of their names.
 
     Attributes:
@@ -52,7 +54,8 @@ class Encoding(Config):
         return LabelValues((*first, *named), (*self.ignored, IGNORED), further)
 
 
-class Layout(Config):
+@configuration
+class Layout:
     """A published segmentation set.
 
     Attributes:
@@ -71,9 +74,9 @@ class Layout(Config):
     roots: tuple[str, ...] = (".",)
     splits: dict[str, Split]
     image_suffix: str
-    encodings: tuple[Encoding, ...] = Field(min_length=1)
+    encodings: Annotated[tuple[Encoding, ...], Field(min_length=1)]
     classes: str
-    num_classes: int | None = None
+    num_classes: PositiveInt | None = None
 
     @property
     def background(self) -> bool:

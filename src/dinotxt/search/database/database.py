@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def push(
     segment, manifest = store.base(), store.manifest
     if segment is None:
         raise DataError(f"{path} is unfinished: run `dinotxt index` again, it will go on.")
-    own = manifest.model_dump()
+    own = asdict(manifest)
     collection.create(Description(**{name: own[name] for name in Description._fields}))
     known = collection.digests(manifest.root)
     gone, todo = set(known), []

@@ -7,13 +7,12 @@ committed state; searches see the base until an update is finished.
 """
 
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from dinotxt.config.base import Config
-from dinotxt.errors import DataError
+from dinotxt.config import configuration, load_config
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json, write_json
 from dinotxt.search.store.segment import Segment, remove_segment
 
@@ -24,7 +23,8 @@ _MANIFEST = "manifest.json"
 _LEFTOVER = re.compile(r"\.lock|\..*\.tmp")
 
 
-class Approximation(Config):
+@configuration
+class Approximation:
     """An approximate index over the vectors of some base; the newest base has a map of its ids.
 
     Attributes:
@@ -38,7 +38,8 @@ class Approximation(Config):
     size: int
 
 
-class Manifest(Config):
+@configuration
+class Manifest:
     """What an index was made with and which of its files count.
 
     Attributes:
@@ -94,8 +95,8 @@ class Store:
                 f"{folder} is not an index: make one with `dinotxt index FOLDER --out {folder}`."
             )
         try:
-            return cls(folder, Manifest.model_validate(read_json(folder / _MANIFEST)))
-        except ValidationError as error:
+            return cls(folder, load_config(Manifest, read_json(folder / _MANIFEST)))
+        except ConfigError as error:
             raise DataError(
                 f"{folder / _MANIFEST} is damaged or of a newer dinotxt: delete {folder} and index "
                 "again."
@@ -113,7 +114,7 @@ class Store:
             raise DataError(
                 f"{folder} holds other files ({strangers[0]}): give an empty or a new folder."
             )
-        write_json(folder / _MANIFEST, manifest.model_dump())
+        write_json(folder / _MANIFEST, asdict(manifest))
         return cls(folder, manifest)
 
     def base(self) -> Segment | None:
@@ -132,7 +133,7 @@ class Store:
     @property
     def next_base(self) -> str:
         """Return the name under which the next base must be written."""
-        return self.manifest.model_copy(update={"generation": self.manifest.generation + 1}).base
+        return replace(self.manifest, generation=self.manifest.generation + 1).base
 
     def commit_piece(self) -> None:
         """Make the written ``next_piece`` count."""
@@ -163,7 +164,7 @@ class Store:
     def set_up(self, *, engine: Engine | None, thumbnails: int | None) -> None:
         """Record how it should be searched and what small copies it keeps; None changes nothing."""
         asked = {"engine": engine, "thumbnails": thumbnails}
-        now = self.manifest.model_dump()
+        now = asdict(self.manifest)
         changes = {k: v for k, v in asked.items() if v is not None and v != now[k]}
         if changes:
             self._commit(**changes)
@@ -189,9 +190,9 @@ class Store:
         )
         return [path.stem for path in files]
 
-    def _commit(self, **changes: object) -> None:
-        self.manifest = self.manifest.model_copy(update=changes)
-        write_json(self.folder / _MANIFEST, self.manifest.model_dump())
+    def _commit(self, **changes: Any) -> None:
+        self.manifest = replace(self.manifest, **changes)
+        write_json(self.folder / _MANIFEST, asdict(self.manifest))
 
 
 def recorded_model(folder: Path) -> tuple[str, int] | None:

@@ -1,5 +1,7 @@
 """What the server is, whether it runs, and what it counts."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Response
 
 from dinotxt import __version__
@@ -41,6 +43,6 @@ async def info(engine: TheEngine) -> Response:
             templates=list(template_sets()),
             default_templates=engine.default_templates,
             index=found,
-            limits=engine.config.limits.model_dump(),
+            limits=asdict(engine.config.limits),
         )
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-from dinotxt.config import Config, differences, dump_yaml
+from dinotxt.config import Config, differences, dump_yaml, to_json
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.files import atomic_path, sync
 from dinotxt.models.weights import write_pickle
@@ -44,9 +44,7 @@ def claim(folder: Path, config: Config) -> None:
     if path.exists() and Checkpoints(folder / CHECKPOINTS, keep=1).steps():
         old = yaml.safe_load(path.read_text("utf-8"))
         changed = [
-            line
-            for line in differences(old, config.model_dump(mode="json"))
-            if not line.startswith(_FREE_KEYS)
+            line for line in differences(old, to_json(config)) if not line.startswith(_FREE_KEYS)
         ]
         if changed:
             lines = "\n  ".join(changed)

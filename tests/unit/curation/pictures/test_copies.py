@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.unit.curation.conftest import picture, write_shard
 
+from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pictures import copies as distinct
@@ -19,8 +20,8 @@ def _tables(tmp_path: Path) -> list[Path]:
     for name, seeds in contents.items():
         records = {f"{name}{i}": (picture(s), ["a dog", "a cat"]) for i, s in enumerate(seeds)}
         write_shard(tmp_path / f"{name}.tar", records)
-    config = CurationConfig.model_validate(
-        {"input": str(tmp_path / "*.tar"), "output": tmp_path / "out"}
+    config = load_config(
+        CurationConfig, {"input": str(tmp_path / "*.tar"), "output": tmp_path / "out"}
     )
     return table_paths(tmp_path / "out", collect_pairs(config, InProcess()))
 

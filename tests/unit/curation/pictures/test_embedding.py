@@ -1,6 +1,7 @@
 """Embeddings: distinct pictures, bad vectors, resuming."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.unit.curation.conftest import picture, write_shard
 
+from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pictures import embedders
@@ -44,7 +46,7 @@ def config(tmp_path: Path) -> CurationConfig:
     write_shard(tmp_path / "a.tar", records)
     content = {"input": str(tmp_path / "a.tar"), "output": tmp_path / "out", "seed": 1}
     image = ImageConfig(levels=(3, 2), resamplings=0, batch_size=2, target=6)
-    return CurationConfig.model_validate({**content, "image": image})
+    return load_config(CurationConfig, {**content, "image": image})
 
 
 def _embed(
@@ -123,8 +125,8 @@ def test_pairs_count_in_the_size_of_a_cluster_not_pictures(
 def test_near_duplicates_are_dropped_from_the_target(
     config: CurationConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = config.image.model_copy(update={"near_duplicates": 0.5, "target": 0.5})
-    config = config.model_copy(update={"image": image})
+    image = replace(config.image, near_duplicates=0.5, target=0.5)
+    config = replace(config, image=image)
     _embed(config, monkeypatch)
     cluster_pictures(config, InProcess())
     report = balance_pictures(config, InProcess())
@@ -136,8 +138,8 @@ def test_near_duplicates_are_dropped_from_the_target(
 def test_fewer_pictures_than_clusters_is_an_error(
     config: CurationConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = config.image.model_copy(update={"levels": (7, 2)})
-    config = config.model_copy(update={"image": image})
+    image = replace(config.image, levels=(7, 2))
+    config = replace(config, image=image)
     _embed(config, monkeypatch)
     with pytest.raises(DataError, match="6 distinct pictures cannot make 7"):
         cluster_pictures(config, InProcess())
@@ -147,7 +149,7 @@ def test_a_picture_that_comes_again_in_another_table_is_embedded_once(
     config: CurationConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write_shard(tmp_path / "b.tar", {"x": (picture(3), ["a dog"]), "y": (picture(9), ["a cat"])})
-    config = config.model_copy(update={"input": str(tmp_path / "*.tar")})
+    config = replace(config, input=str(tmp_path / "*.tar"))
     report = _embed(config, monkeypatch)
     assert (report.n_in, report.n_out, report.details["rows"]) == (9, 9, 7)
     assert np.load(config.output / "embed" / "b.npy").shape == (1, 3)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.unit.curation.conftest import add_file, picture, shard_records, write_shard
 
+from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pool import repeated_ids as duplicates
@@ -22,8 +23,8 @@ from dinotxt.errors import ConfigError, DataError
 
 
 def _collect(tmp_path: Path, data: Any, **changes: Any) -> StageReport:
-    config = CurationConfig.model_validate(
-        {"input": data, "output": tmp_path / "out", "workers": 1, **changes}
+    config = load_config(
+        CurationConfig, {"input": data, "output": tmp_path / "out", "workers": 1, **changes}
     )
     return collect_pairs(config, InProcess())
 

@@ -1,10 +1,12 @@
 """The metadata: sources, order, caps, bad entries."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pool.pool import collect_pairs
@@ -15,7 +17,7 @@ from dinotxt.errors import ConfigError, DataError
 
 def _config(tmp_path: Path, **metadata: Any) -> CurationConfig:
     content = {"input": str(tmp_path / "pool"), "output": tmp_path / "out", "metadata": metadata}
-    return CurationConfig.model_validate(content)
+    return load_config(CurationConfig, content)
 
 
 def _build(tmp_path: Path, **metadata: Any) -> tuple[StageReport, list[str]]:
@@ -88,7 +90,7 @@ def test_the_same_sources_give_the_same_bytes(tmp_path: Path, pool: Path) -> Non
     _build(tmp_path / ".", sources=["wordnet", "captions"])
     first = (tmp_path / "out" / "metadata" / "entries.txt").read_bytes()
     config = _config(tmp_path, sources=["wordnet", "captions"])
-    again = config.model_copy(update={"output": tmp_path / "again"})
+    again = replace(config, output=tmp_path / "again")
     collect_pairs(again, InProcess())
     build_metadata(again, InProcess())
     assert (tmp_path / "again" / "metadata" / "entries.txt").read_bytes() == first

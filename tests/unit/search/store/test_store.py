@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_a_folder_without_a_manifest_is_no_index(tmp_path: Path) -> None:
 def test_a_manifest_that_is_not_understood_is_refused(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    content = {**manifest().model_dump(), **change}
+    content = {**asdict(manifest()), **change}
     (tmp_path / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="damaged or of a newer dinotxt"):
         Store.open(tmp_path)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from dinotxt.config import load_config
 from dinotxt.errors import ConfigError
 from dinotxt.losses import clip_loss
 from dinotxt.models.config import ModelConfig, PretrainedTextConfig, TransformerTextConfig
@@ -39,7 +40,8 @@ def counting() -> Iterator[FlopCounterMode]:
 
 
 def run_config(model: ModelConfig, **changes: Any) -> TrainConfig:
-    return TrainConfig.model_validate(
+    return load_config(
+        TrainConfig,
         {
             "output": "run",
             "steps": 1,
@@ -47,7 +49,7 @@ def run_config(model: ModelConfig, **changes: Any) -> TrainConfig:
             "model": model,
             "data": {"train": "pairs.csv", "size": SIZE},
             **changes,
-        }
+        },
     )
 
 
