@@ -51,8 +51,8 @@ def serve(
         for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
             import_extra(module, extra="serve")
 
-        from dinotxt.serving.app import create_app
         from dinotxt.config import load_config
+        from dinotxt.serving.app import create_app
         from dinotxt.serving.config import ServeConfig
         from dinotxt.serving.server import run
 
