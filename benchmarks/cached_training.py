@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from dinotxt.config import load_config
-from dinotxt.data.pictures.transform import Transform
-from dinotxt.data.readers.pairs import read_pairs
+from dinotxt.data.pictures import Transform
+from dinotxt.data.readers import read_pairs
 from dinotxt.inference.caching import FeatureCacher, Kind
 from dinotxt.models.vision import Backbone
 from dinotxt.training.config import TrainConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dinotxt.data.order.curated import KEEP_DTYPE, draw
+from dinotxt.data.order import KEEP_DTYPE, draw
 from harness import Figure, at_least, main, seconds
 
 _GOAL = 7_000_000

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dinotxt.data.pictures.transform import Transform
+from dinotxt.data.pictures import Transform
 from dinotxt.inference.encoder import load
 from dinotxt.inference.engines.torch_towers import TorchTowers
 from dinotxt.models.config import (

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from dinotxt.checkpoints.format import save_model
-from dinotxt.data.pictures.transform import TransformConfig
+from dinotxt.data.pictures import TransformConfig
 from dinotxt.export.folder import export
 from dinotxt.export.verify import cosines, smooth_noise
 from dinotxt.inference.encoder import Encoder, load

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.pictures.transform import Transform, TransformConfig
+from dinotxt.data.pictures import Transform, TransformConfig
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.segmenter import HighRes, Segmenter
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer

@@ -27,10 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from cached_training import cache_tokens
 from dinotxt.config import load_config
-from dinotxt.data.order.sampler import EpochSampler
-from dinotxt.data.pictures.transform import Transform, TransformConfig
-from dinotxt.data.readers.pairs import read_pairs
-from dinotxt.data.readers.record import Pair
+from dinotxt.data.order import EpochSampler
+from dinotxt.data.pictures import Transform, TransformConfig
+from dinotxt.data.readers import Pair, read_pairs
 from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.cost.ledger import Ledger

@@ -26,9 +26,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from dinotxt.data.order.curated import CuratedPairs
-from dinotxt.data.readers.pairs import read_pairs
-from dinotxt.data.readers.record import Pair
+from dinotxt.data.order import CuratedPairs
+from dinotxt.data.readers import Pair, read_pairs
 from dinotxt.files import atomic_path, read_json, write_json
 
 MODES = ("none", "text", "image", "both")
@@ -175,12 +174,13 @@ def run(out: Path, mode: str, seed: int, arguments: argparse.Namespace) -> dict[
         "--json", folder / "segmentation.json", "--quiet", jobs=arguments.jobs,
     )  # fmt: skip
     trained, segmented = (read_json(folder / f"{task}.json") for task in ("train", "segmentation"))
+    pairs = CuratedPairs(curation)
     result = {
         "mode": mode,
         "seed": seed,
         "seconds": trained["seconds"],
         "pairs_seen": arguments.steps * BATCH,
-        "kept": len(CuratedPairs(curation).kept_ids(0)),
+        "kept": sum(int(pairs.decide(records, 0).both.sum()) for records in pairs.tables()),
         **{metric: trained["last"]["metrics"][metric] for metric in RECALLS},
         "miou": segmented["metrics"]["miou"],
         "miou_ci": segmented["ci"]["miou"],

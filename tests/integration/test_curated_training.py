@@ -9,9 +9,8 @@ from PIL import Image
 from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.pipeline import curate
-from dinotxt.data.order.curated import CuratedPairs
+from dinotxt.data.order.curated import CuratedPairs, pair_ids
 from dinotxt.data.order.curated_sampler import CuratedSampler
-from dinotxt.data.order.pair_id import pair_ids
 from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import DataError
 from dinotxt.training.config import TrainConfig

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from dinotxt.checkpoints.hub import fetch
-from dinotxt.data.pictures.transform import TransformConfig
+from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError, DataError, import_extra
 from dinotxt.files import read_json
 from dinotxt.models.baselines import GroupVit, OpenClip

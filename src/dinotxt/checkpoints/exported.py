@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from dinotxt.data.pictures.transform import TransformConfig
+from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, DataError
 from dinotxt.files import read_json, sha256_file, write_json
 

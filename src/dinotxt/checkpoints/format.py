@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dinotxt import __version__
 from dinotxt.checkpoints.sources import build_model
-from dinotxt.data.pictures.transform import TransformConfig
+from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, DataError
 from dinotxt.files import atomic_path, read_json, sha256_file, write_json
 from dinotxt.models.config import BackboneConfig, ModelConfig, PretrainedTextConfig, split_order

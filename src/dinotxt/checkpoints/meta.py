@@ -27,7 +27,7 @@ from dinotxt.checkpoints.layouts import (
     to_dinov3,
 )
 from dinotxt.checkpoints.sources import build_tokenizer
-from dinotxt.data.pictures.transform import TransformConfig
+from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.files import atomic_path
 from dinotxt.models.config import (

@@ -15,7 +15,7 @@ from dinotxt.checkpoints.exported import is_export, read_export
 from dinotxt.checkpoints.format import LoadedModel, load_model, read_folder
 from dinotxt.checkpoints.hub import Progress, cached_path, fetch, file_hash
 from dinotxt.checkpoints.sources import WHEELS, build_tokenizer, wheel_files
-from dinotxt.data.pictures.transform import TransformConfig
+from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dinotxt.cli import options
 from dinotxt.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from dinotxt.data.pictures.transform import Transform
+    from dinotxt.data.pictures import Transform
     from dinotxt.inference.caching import FeatureCacher, Kind, Views
     from dinotxt.models.config import ModelConfig
     from dinotxt.training.config import DataConfig
@@ -62,8 +62,8 @@ def cache(
     with session("cache", json_path, quiet) as current:
         model, settings, seed, needed = _settings(config, backbone, weights, data, size)
         from dinotxt.checkpoints.sources import build_backbone
-        from dinotxt.data.pictures.transform import Transform
-        from dinotxt.data.readers.pairs import read_pairs
+        from dinotxt.data.pictures import Transform
+        from dinotxt.data.readers import read_pairs
         from dinotxt.inference.caching import FeatureCacher
         from dinotxt.inference.engines.allocator import keep_freed_memory
         from dinotxt.training.setup import transform_config
@@ -131,7 +131,7 @@ def _settings(
 def _views(
     count: int | None, settings: "DataConfig", transform: "Transform", seed: int
 ) -> "Views | None":
-    from dinotxt.data.pictures.view import RandomView, ViewConfig
+    from dinotxt.data.pictures import RandomView, ViewConfig
     from dinotxt.inference.caching import Views
 
     if count is None and settings.views is None:

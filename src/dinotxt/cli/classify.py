@@ -106,7 +106,7 @@ def _plain(result: "Classification", top: int | None) -> dict[str, Any]:
 
 
 def _printable(path: str) -> str:
-    from dinotxt.data.pictures.scan import printable
+    from dinotxt.data.pictures import printable
 
     return printable(path)
 

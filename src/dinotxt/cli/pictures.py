@@ -4,9 +4,7 @@ import glob
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dinotxt.data.pictures.frames import mirrored_name, play_order
-from dinotxt.data.pictures.image import EXTENSIONS
-from dinotxt.data.pictures.scan import scan
+from dinotxt.data.pictures import EXTENSIONS, mirrored_name, play_order, scan
 from dinotxt.results.skip import Skip
 
 OnSkip = Callable[[Skip], None]

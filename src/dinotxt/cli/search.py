@@ -65,7 +65,7 @@ def search(
     if (words is None) == (image is None):
         raise typer.BadParameter('give either "WORDS" or --image FILE.')
     with session("search", json_path, quiet) as current:
-        from dinotxt.data.pictures.scan import printable
+        from dinotxt.data.pictures import printable
         from dinotxt.search.where import Filter
 
         where = Filter.parse(folder or (), since, until)
@@ -121,7 +121,7 @@ def open_index(index: str, collection: str, encoder: "Encoder") -> "ImageIndex |
 def _write_sheet(
     searched: "ImageIndex | DatabaseIndex", hits: "Sequence[Hit]", title: str, path: str | None
 ) -> Path:
-    from dinotxt.data.pictures.scan import printable
+    from dinotxt.data.pictures import printable
     from dinotxt.search.sheet import contact_sheet
 
     note = f"{len(hits)} best of {len(searched):,} pictures in {searched.name}"

@@ -60,7 +60,7 @@ class Output:
         Raises:
             DataError: If the folder cannot be written, or the second model refuses the picture.
         """
-        from dinotxt.data.pictures.scan import printable
+        from dinotxt.data.pictures import printable
 
         if self.palette is not None:
             result = result.with_palette(self.palette)
@@ -126,7 +126,7 @@ class Output:
         return written
 
     def _save(self, picture: "Image.Image", name: str) -> str:
-        from dinotxt.data.pictures.scan import printable
+        from dinotxt.data.pictures import printable
 
         path = self.folder / name
         with atomic_path(path) as temporary:

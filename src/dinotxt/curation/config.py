@@ -10,7 +10,7 @@ from dinotxt.config import configuration
 from dinotxt.curation.engine import EngineKind
 from dinotxt.curation.text.matching import MatchEngine
 from dinotxt.curation.text.spacing import Normalize
-from dinotxt.data.order.curated import DrawMode
+from dinotxt.data.order import DrawMode
 from dinotxt.models.config import BackboneConfig
 
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -19,7 +19,7 @@ from dinotxt.curation.pool.arrays import save_array, save_parts
 from dinotxt.curation.pool.pool import table_paths
 from dinotxt.curation.pool.tables import read_table
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
-from dinotxt.data.order.curated import KEEP_DTYPE, DrawMode, draw
+from dinotxt.data.order import KEEP_DTYPE, DrawMode, draw
 from dinotxt.files import write_json
 
 STAGE = "keep"

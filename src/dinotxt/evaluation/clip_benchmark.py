@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from dinotxt.data.pictures.transform import Transform
+from dinotxt.data.pictures import Transform
 from dinotxt.errors import import_extra
 from dinotxt.inference.encoder import Encoder, load
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dinotxt.data.pictures.image import Stored
+from dinotxt.data.pictures import Stored
 from dinotxt.evaluation.job import Job
 from dinotxt.evaluation.ledger import Ledger, fingerprint, missing
 from dinotxt.inference.decoding import EncodedImages

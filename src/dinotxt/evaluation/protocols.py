@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from dinotxt.data.pictures.transform import Picture, picture_size
+from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.errors import ConfigError
 from dinotxt.inference.dense.bilinear import Axis
 from dinotxt.inference.dense.geometry import Window, scaled_size, windows

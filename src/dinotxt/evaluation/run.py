@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from dinotxt.data.pictures.transform import Transform
+from dinotxt.data.pictures import Transform
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.classification import evaluate_classification
 from dinotxt.evaluation.job import Job

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.readers.masks import IGNORED, MaskedImage, MaskSet
+from dinotxt.data.readers import IGNORED, MaskedImage, MaskSet
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates

@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dinotxt.data.features.store import FeatureStore, StoreSpec, plan_bytes
-from dinotxt.data.features.writer import FeatureStoreWriter, Shard
-from dinotxt.data.pictures.transform import Transform
-from dinotxt.data.pictures.view import RandomView
-from dinotxt.data.readers.record import Pair
+from dinotxt.data.features import FeatureStore, FeatureStoreWriter, Shard, StoreSpec, plan_bytes
+from dinotxt.data.pictures import RandomView, Transform
+from dinotxt.data.readers import Pair
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
 from dinotxt.inference.decoding import OnSkip, pixel_batches

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dinotxt.data.pictures.image import ImageSource, source_name
+from dinotxt.data.pictures import ImageSource, source_name
 from dinotxt.inference.decoding import OnSkip
 from dinotxt.inference.encoder import Encoder, Features, Progress
 from dinotxt.results.classification import Classification, Label

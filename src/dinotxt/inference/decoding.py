@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.pictures.image import ImageSource, Stored
+from dinotxt.data.pictures import ImageSource, Stored
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip

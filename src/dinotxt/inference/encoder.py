@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.image import ImageSource, source_name
-from dinotxt.data.pictures.transform import Picture, Transform
+from dinotxt.data.pictures import ImageSource, Picture, Transform, source_name
 from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import EncodedImages, OnSkip, check_finite, listed, pixel_batches
 from dinotxt.inference.defaults import InferenceDefaults

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from dinotxt.checkpoints.catalogue import MODELS
 from dinotxt.checkpoints.exported import is_export, read_export
 from dinotxt.checkpoints.hub import is_hub_name, snapshot
-from dinotxt.data.pictures.transform import Transform
+from dinotxt.data.pictures import Transform
 from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.inference.dense.geometry import check_size

@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.pictures.image import ImageSource, source_name
-from dinotxt.data.pictures.transform import Picture, Transform, as_image, picture_size
+from dinotxt.data.pictures import (
+    ImageSource,
+    Picture,
+    Transform,
+    as_image,
+    picture_size,
+    source_name,
+)
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.decoding import OnSkip

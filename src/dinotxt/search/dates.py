@@ -3,7 +3,7 @@
 import re
 from datetime import date, datetime
 
-from dinotxt.data.pictures.image import open_undecoded
+from dinotxt.data.pictures import open_undecoded
 
 _EXIF_IFD = 0x8769
 _TAKEN_TAGS = (0x9003, 0x9004)  # DateTimeOriginal, DateTimeDigitized

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dinotxt.data.pictures.image import ImageSource
-from dinotxt.data.pictures.scan import printable, scan, sort_key
+from dinotxt.data.pictures import ImageSource, printable, scan, sort_key
 from dinotxt.errors import BackendError, DataError
 from dinotxt.inference.encoder import Encoder, unit
 from dinotxt.results.hit import Hit

@@ -1,6 +1,6 @@
 """What is searched for, as a vector."""
 
-from dinotxt.data.pictures.image import ImageSource
+from dinotxt.data.pictures import ImageSource
 from dinotxt.errors import ConfigError
 from dinotxt.inference.encoder import Encoder, Features
 

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from dinotxt.data.pictures.scan import printable
+from dinotxt.data.pictures import printable
 from dinotxt.errors import DataError
 from dinotxt.results.hit import Hit
 

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.image import ImageSource, Limits
-from dinotxt.data.pictures.scan import Entry, printable, sort_key
+from dinotxt.data.pictures import Entry, ImageSource, Limits, printable, sort_key
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
 from dinotxt.files import sha256_file

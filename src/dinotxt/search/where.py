@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from dinotxt.data.pictures.scan import sort_key
+from dinotxt.data.pictures import sort_key
 from dinotxt.errors import ConfigError
 from dinotxt.search.dates import period
 from dinotxt.search.engines.exact import Rows

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.pictures.image import Limits, OversizeError
-from dinotxt.data.pictures.transform import Picture, Transform
+from dinotxt.data.pictures import Limits, OversizeError, Picture, Transform
 from dinotxt.errors import DataError
 from dinotxt.serving.config import RequestLimits
 from dinotxt.serving.errors import ApiError

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.image import ImageSource
+from dinotxt.data.pictures import ImageSource
 from dinotxt.inference.classifier import ZeroShotClassifier
 from dinotxt.inference.encoder import Encoder, Features, Progress
 from dinotxt.inference.engines.towers import SquareTowers, Towers

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from dinotxt.data.pictures.image import ImageSource
-from dinotxt.data.pictures.transform import Picture
+from dinotxt.data.pictures import ImageSource, Picture
 from dinotxt.errors import DinotxtError
 from dinotxt.inference.dense.geometry import scaled_size, windows
 from dinotxt.inference.dense.scores import Mode

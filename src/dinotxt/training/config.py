@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dinotxt.config import Config, load_config
-from dinotxt.data.pictures.channels import ChannelMapping
-from dinotxt.data.pictures.transform import TransformConfig
-from dinotxt.data.pictures.view import ViewConfig
-from dinotxt.data.streaming.order import StreamConfig
+from dinotxt.data.pictures import ChannelMapping, TransformConfig, ViewConfig
+from dinotxt.data.streaming import StreamConfig
 from dinotxt.errors import ConfigError
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.models.config import ModelConfig, changes_patches

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dinotxt.checkpoints.format import save_model
 from dinotxt.checkpoints.sources import build_model, build_tokenizer
-from dinotxt.data.pictures.transform import Transform
+from dinotxt.data.pictures import Transform
 from dinotxt.errors import CheckpointError, DataError, DinotxtError
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.config import TrainConfig

@@ -6,17 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dinotxt.data.features.store import FeatureStore
-from dinotxt.data.order.curated import CuratedPairs
-from dinotxt.data.order.curated_sampler import CuratedSampler
-from dinotxt.data.order.pair_id import pair_ids
-from dinotxt.data.order.sampler import EpochSampler
-from dinotxt.data.pictures.transform import Transform, TransformConfig
-from dinotxt.data.pictures.view import RandomView
-from dinotxt.data.readers.location import expand
-from dinotxt.data.readers.pairs import read_pairs
-from dinotxt.data.readers.record import Pair
-from dinotxt.data.streaming.order import StreamConfig
+from dinotxt.data.features import FeatureStore
+from dinotxt.data.order import CuratedPairs, CuratedSampler, EpochSampler, pair_ids
+from dinotxt.data.pictures import RandomView, Transform, TransformConfig
+from dinotxt.data.readers import Pair, expand, read_pairs
+from dinotxt.data.streaming import StreamConfig
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
 from dinotxt.models.dinotxt import DinoTxt

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinotxt.data.pictures.scan import sort_key
+from dinotxt.data.pictures.folder import sort_key
 from dinotxt.errors import ConfigError
 from dinotxt.search.store.segment import Record, Segment, write_segment
 from dinotxt.search.where import Filter, matching_rows

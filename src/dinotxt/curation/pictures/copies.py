@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from dinotxt.curation.engine import Engine
 from dinotxt.curation.pool.arrays import save_array
 from dinotxt.curation.pool.tables import read_table
-from dinotxt.data.pictures.image import Limits
-from dinotxt.data.readers.record import ImageRef
+from dinotxt.data.pictures import Limits
+from dinotxt.data.readers import ImageRef
 from dinotxt.errors import DataError
 from dinotxt.files import read_json, sha256_file, write_json
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dinotxt.config import load_config
 from dinotxt.curation.config import ImageConfig
-from dinotxt.data.pictures.transform import Transform, TransformConfig
+from dinotxt.data.pictures import Transform, TransformConfig
 from dinotxt.errors import ConfigError
 from dinotxt.inference.encoder import Encoder, load, unit
 

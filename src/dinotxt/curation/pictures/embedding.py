@@ -23,8 +23,8 @@ from dinotxt.curation.pictures.copies import copies_of, find_copies, forget_copi
 from dinotxt.curation.pool.arrays import by_key, save_array
 from dinotxt.curation.pool.pool import table_paths
 from dinotxt.curation.stage import StageFolder, StageReport, add_reasons, read_report
-from dinotxt.data.pictures.image import Limits
-from dinotxt.data.readers.record import ImageRef
+from dinotxt.data.pictures import Limits
+from dinotxt.data.readers import ImageRef
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json, sha256_file, write_json
 from dinotxt.inference.decoding import pixel_batches

@@ -10,10 +10,8 @@ import numpy as np
 
 from dinotxt.curation.pool.fingerprint import fingerprint
 from dinotxt.curation.pool.tables import write_table
-from dinotxt.data.order.pair_id import pair_id, record_key
-from dinotxt.data.readers.location import expand
-from dinotxt.data.readers.pairs import find_tars, read_pairs
-from dinotxt.data.readers.record import Pair
+from dinotxt.data.order import pair_id, record_key
+from dinotxt.data.readers import Pair, expand, find_tars, read_pairs
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json, write_json
 from dinotxt.results.skip import Skip

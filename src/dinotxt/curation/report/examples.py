@@ -17,8 +17,8 @@ from dinotxt.curation.pictures.copies import image_ref, read_pictures
 from dinotxt.curation.pictures.hierarchy import embedding_blocks
 from dinotxt.curation.pool.tables import read_table
 from dinotxt.curation.text.flags import flag
-from dinotxt.data.order.curated import CuratedPairs
-from dinotxt.data.readers.record import ImageRef
+from dinotxt.data.order import CuratedPairs
+from dinotxt.data.readers import ImageRef
 from dinotxt.errors import DataError
 
 KINDS = ("kept", "dropped by text", "dropped by image", "dropped by both")

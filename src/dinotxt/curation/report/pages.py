@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dinotxt.curation.report.examples import Example, thumbnail
-from dinotxt.data.readers.record import ImageRef
+from dinotxt.data.readers import ImageRef
 
 _ROW, _LABEL, _BAR, _COUNTS = 18, 190, 420, 150
 _CLUSTER_SIDE = 96

@@ -13,7 +13,7 @@ from dinotxt.curation.pool.pool import table_paths
 from dinotxt.curation.report.examples import find_cluster_pictures, find_examples
 from dinotxt.curation.report.pages import to_html, to_markdown
 from dinotxt.curation.stage import StageReport, read_report
-from dinotxt.data.order.curated import CuratedPairs
+from dinotxt.data.order import CuratedPairs
 from dinotxt.files import atomic_path, write_json
 
 _NAMES = ("pairs", "metadata", "match", "balance", "embed", "cluster", "image", "keep")

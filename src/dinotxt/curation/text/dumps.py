@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from dinotxt.curation.text.words import WordCounts, count_words
-from dinotxt.data.readers.location import expand
-from dinotxt.data.readers.record import or_raise
+from dinotxt.data.readers import expand, or_raise
 from dinotxt.errors import DataError
 
 _LINES_AT_ONCE = 100_000

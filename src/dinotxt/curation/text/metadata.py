@@ -19,8 +19,7 @@ from dinotxt.curation.stage import StageFolder, StageReport, read_report
 from dinotxt.curation.text.dumps import count_corpus, read_lines, title_views
 from dinotxt.curation.text.spacing import is_matchable
 from dinotxt.curation.text.words import WordCounts, bigrams_by_pmi, count_words, ranked
-from dinotxt.data.readers.location import expand
-from dinotxt.data.readers.record import or_raise
+from dinotxt.data.readers import expand, or_raise
 from dinotxt.errors import DataError, import_extra
 from dinotxt.files import atomic_path
 from dinotxt.text.wordnet import wordnet_names

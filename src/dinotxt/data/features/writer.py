@@ -18,7 +18,7 @@ from dinotxt.data.features.store import (
     shard_is_whole,
     shard_path,
 )
-from dinotxt.data.readers.record import Pair
+from dinotxt.data.readers import Pair
 from dinotxt.errors import DataError
 from dinotxt.files import atomic_path, read_json, write_json
 from dinotxt.results.skip import Skip

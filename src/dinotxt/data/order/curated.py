@@ -4,17 +4,22 @@
 ``keep/stage.json`` names them, ``keep/draw.json`` holds the seed and the mode. A pair is kept
 where each of its two uniform numbers, the halves of one hash of (seed, epoch, id), is below its
 probability. Nothing else is stored: any epoch can be drawn anywhere, in any order (section 4.2).
+
+The id of a pair is a hash of its record's key and the caption's index, whatever shard it is in, so
+that moving records between shards changes nothing.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dinotxt.data.order.counter import uniforms
+from dinotxt.data.order.sampler import uniforms
+from dinotxt.data.readers import Pair
 from dinotxt.errors import DataError
 from dinotxt.files import read_json, sha256_file
 
@@ -96,11 +101,6 @@ class CuratedPairs:
         for file in self._report["files"]:
             yield np.load(self.folder / file, mmap_mode="r")
 
-    def kept_ids(self, epoch: int) -> NDArray[np.uint64]:
-        """Return the ids that an epoch keeps, ascending."""
-        parts = [records["pair_id"][self.decide(records, epoch).both] for records in self.tables()]
-        return np.sort(np.concatenate(parts))
-
     def keeps(self, pair_ids: ArrayLike, epoch: int) -> NDArray[np.bool_]:
         """Tell which of some pairs ``[n]`` an epoch keeps; a pair outside the pool is not kept."""
         records, known = self._find(pair_ids)
@@ -126,3 +126,25 @@ class CuratedPairs:
             joined = np.concatenate(list(self.tables()))
             self._sorted = joined[np.argsort(joined["pair_id"], kind="stable")]
         return self._sorted
+
+
+def record_key(pair: Pair) -> str:
+    """Return the key of a record without the name of its shard."""
+    if pair.image.offset is None:
+        return pair.key
+    return PurePosixPath(pair.image.member).with_suffix("").as_posix().removeprefix("./")
+
+
+def pair_id(key: str, caption_index: int) -> int:
+    """Return the 64-bit id of one caption of a record (BLAKE2b of ``key``, NUL, index)."""
+    content = f"{key}\0{caption_index}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+def pair_ids(pairs: Iterable[Pair]) -> list[NDArray[np.uint64]]:
+    """Return the ids of all captions of each pair, in their order."""
+    return [
+        np.array([pair_id(key, index) for index in range(len(pair.captions))], dtype=np.uint64)
+        for pair in pairs
+        for key in [record_key(pair)]
+    ]

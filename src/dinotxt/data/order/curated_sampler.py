@@ -17,7 +17,7 @@ class CuratedSampler:
     """Shuffles the captions that an epoch keeps and cuts them into whole batches.
 
     Args:
-        pair_ids: For each item, the ids of its captions; see `dinotxt.data.order.pair_id`.
+        pair_ids: For each item, the ids of its captions; see `dinotxt.data.order.curated`.
         curated: The curation of the pool.
         batch_size: Captions a step, over all processes.
         seed: Of the order; the draws have the curation's own.

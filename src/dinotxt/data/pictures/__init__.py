@@ -1,1 +1,51 @@
-"""Pictures: decoding, transforms, random views."""
+"""Pictures: decoding, transforms, random views, and the pictures of a folder."""
+
+from dinotxt.data.pictures.channels import ChannelMapping, read_array
+from dinotxt.data.pictures.folder import Entry, mirrored_name, play_order, printable, scan, sort_key
+from dinotxt.data.pictures.image import (
+    EXTENSIONS,
+    ImageSource,
+    Limits,
+    OversizeError,
+    Stored,
+    open_image,
+    open_undecoded,
+    source_name,
+)
+from dinotxt.data.pictures.rendered import ArrayImage, TrimmedImage
+from dinotxt.data.pictures.transform import (
+    Picture,
+    Transform,
+    TransformConfig,
+    as_image,
+    picture_size,
+)
+from dinotxt.data.pictures.view import RandomView, ViewConfig
+
+__all__ = [
+    "EXTENSIONS",
+    "ArrayImage",
+    "ChannelMapping",
+    "Entry",
+    "ImageSource",
+    "Limits",
+    "OversizeError",
+    "Picture",
+    "RandomView",
+    "Stored",
+    "Transform",
+    "TransformConfig",
+    "TrimmedImage",
+    "ViewConfig",
+    "as_image",
+    "mirrored_name",
+    "open_image",
+    "open_undecoded",
+    "picture_size",
+    "play_order",
+    "printable",
+    "read_array",
+    "scan",
+    "sort_key",
+    "source_name",
+]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dinotxt.data.pictures.image import EXTENSIONS
+from dinotxt.data.pictures import EXTENSIONS
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

@@ -11,18 +11,59 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.pictures.channels import read_array
-from dinotxt.data.pictures.image import open_undecoded
-from dinotxt.data.readers.label_values import IGNORED, LabelValues
+from dinotxt.data.pictures import open_undecoded, read_array
 from dinotxt.data.readers.labelled import read_lines
 from dinotxt.data.readers.record import ImageRef, or_raise
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
-__all__ = ["IGNORED", "MaskSet", "MaskedImage", "read_mask", "read_masks"]
-
+IGNORED = 255
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _LABELS = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".npy"})
+
+
+@dataclass(frozen=True, slots=True)
+class LabelValues:
+    """The meaning of the values of a label map.
+
+    Attributes:
+        classes: The value of each class, in the order of the classes.
+        ignored: Values of pixels that do not count; 255 is one unless it stands for the background.
+        background: Further values of the first class, where that is the background.
+    """
+
+    classes: tuple[int, ...]
+    ignored: tuple[int, ...] = (IGNORED,)
+    background: tuple[int, ...] = ()
+
+    def decode(self, stored: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+        """Return class numbers and 255 for ignored pixels, int64, in the shape of ``stored``.
+
+        Args:
+            stored: The values of a file.
+            name: The file's name, for messages.
+
+        Raises:
+            DataError: If a value is neither a class nor ignored.
+        """
+        highest = max(*self.classes, *self.ignored, *self.background, IGNORED)
+        table = np.full(highest + 2, -1, dtype=np.int64)
+        table[list(self.classes)] = np.arange(len(self.classes))
+        table[[IGNORED, *self.ignored]] = IGNORED
+        table[list(self.background)] = 0
+        inside = (stored >= 0) & (stored <= highest)
+        decoded = table[np.where(inside, stored, highest + 1)]
+        wrong = decoded < 0
+        if wrong.any():
+            raise DataError(f"{name} has the value {stored[wrong][0]}: {self._known()}")
+        return decoded
+
+    def _known(self) -> str:
+        first, last = min(self.classes), max(self.classes)
+        if self.classes != tuple(range(first, last + 1)):
+            return f"it is none of the {len(self.classes)} values of classes, nor ignored."
+        ignored = ", ".join(map(str, sorted({*self.ignored, IGNORED})))
+        return f"values go from {first} to {last} (the classes, in order); ignored: {ignored}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from dinotxt.data.pictures.image import Stored, open_image
+from dinotxt.data.pictures import Stored, open_image
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dinotxt.data.pictures.image import EXTENSIONS
+from dinotxt.data.pictures import EXTENSIONS
 from dinotxt.data.readers.record import ImageRef
 from dinotxt.data.readers.tar import scan_tar
 from dinotxt.errors import DataError

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dinotxt.data.prefetch import prefetch
-from dinotxt.data.readers.location import expand
-from dinotxt.data.readers.pairs import find_tars
-from dinotxt.data.readers.sample import tar_samples
+from dinotxt.data.readers import expand, find_tars, tar_samples
 from dinotxt.data.streaming.cache import ShardCache, version
 from dinotxt.data.streaming.parquet import TornParquetError, num_rows
 from dinotxt.data.streaming.remote import Remote, is_address

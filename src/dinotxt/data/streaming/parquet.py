@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinotxt.data.readers.sample import DAMAGE, clean_captions
-from dinotxt.data.readers.table import CAPTION_COLUMNS, pick_column
+from dinotxt.data.readers import CAPTION_COLUMNS, DAMAGE, clean_captions, pick_column
 from dinotxt.errors import DataError, import_extra
 from dinotxt.files import atomic_path
 

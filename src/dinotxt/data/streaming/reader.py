@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from dinotxt.data.readers.record import ImageRef
-from dinotxt.data.readers.sample import Sample, tar_samples
+from dinotxt.data.readers import ImageRef, Sample, tar_samples
 from dinotxt.data.streaming.cache import LocalShard, ShardCache, needs_copy
 from dinotxt.data.streaming.index import ShardIndex
 from dinotxt.data.streaming.parquet import TornParquetError

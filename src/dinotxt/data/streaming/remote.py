@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dinotxt.data.readers.location import expand_braces
+from dinotxt.data.readers import expand_braces
 from dinotxt.errors import BackendError, DataError, import_extra
 from dinotxt.files import atomic_path
 from dinotxt.results.skip import Skip

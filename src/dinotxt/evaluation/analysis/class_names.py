@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dinotxt.data.readers.masks import MaskedImage
+from dinotxt.data.readers import MaskedImage
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
 from dinotxt.evaluation.analysis.finding import Example, Finding, strongest

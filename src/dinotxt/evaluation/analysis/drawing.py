@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dinotxt.data.pictures.transform import Picture, as_image
+from dinotxt.data.pictures import Picture, as_image
 from dinotxt.results.figures import LEGEND_LETTERS
 from dinotxt.results.overlay import Entry, add_legend, blend
 from dinotxt.results.palette import (

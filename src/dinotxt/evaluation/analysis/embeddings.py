@@ -6,7 +6,7 @@ from typing import get_args
 
 from PIL import Image
 
-from dinotxt.data.readers.masks import MaskedImage
+from dinotxt.data.readers import MaskedImage
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
 from dinotxt.evaluation.analysis.finding import Example, Finding, strongest

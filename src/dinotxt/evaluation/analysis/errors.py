@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.readers.masks import IGNORED
+from dinotxt.data.readers import IGNORED
 from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
 from dinotxt.evaluation.analysis.inspection import Choose, Inspection, Looked, wrong_by_label
 from dinotxt.evaluation.analysis.labelling import labeller

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.readers.masks import MaskedImage
+from dinotxt.data.readers import MaskedImage
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
 from dinotxt.evaluation.analysis.labelling import (
     Labeller,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.transform import Picture, picture_size
+from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.protocols import protocol_encoder
 from dinotxt.evaluation.segmentation import chosen_mode

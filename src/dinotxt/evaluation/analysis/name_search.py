@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dinotxt.data.readers.masks import IGNORED
+from dinotxt.data.readers import IGNORED
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.analysis.labelling import Labeller, labeller
 from dinotxt.evaluation.analysis.naming import Candidates, Cells, search_names

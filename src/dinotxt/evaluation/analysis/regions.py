@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.transform import Picture, picture_size
-from dinotxt.data.readers.masks import IGNORED
+from dinotxt.data.pictures import Picture, picture_size
+from dinotxt.data.readers import IGNORED
 from dinotxt.evaluation.analysis.labelling import Labeller
 from dinotxt.inference.dense.highres import HighRes
 from dinotxt.inference.dense.projection import FeatureGrid

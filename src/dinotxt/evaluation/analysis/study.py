@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.transform import Picture, picture_size
+from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.data.prefetch import prefetch
-from dinotxt.data.readers.masks import MaskedImage, MaskSet
+from dinotxt.data.readers import MaskedImage, MaskSet
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates

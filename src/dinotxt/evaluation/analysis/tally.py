@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.readers.masks import IGNORED, MaskedImage
+from dinotxt.data.readers import IGNORED, MaskedImage
 from dinotxt.evaluation.analysis.study import Sample
 from dinotxt.metrics.bootstrap import bootstrap_interval, miou_interval
 from dinotxt.metrics.confusion import Confusion, miou

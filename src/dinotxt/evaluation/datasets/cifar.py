@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.rendered import ArrayImage
-from dinotxt.data.readers.labelled import LabelledSet, read_lines
-from dinotxt.data.readers.record import LabelledImage
+from dinotxt.data.pictures import ArrayImage
+from dinotxt.data.readers import LabelledImage, LabelledSet, read_lines
 from dinotxt.errors import DataError
 
 _PIXELS = 3 * 32 * 32

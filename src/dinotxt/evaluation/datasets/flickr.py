@@ -6,10 +6,7 @@ A line is ``1000268201_693b08cb0e.jpg#0``, a tab and a caption.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dinotxt.data.readers.annotation import Captioned
-from dinotxt.data.readers.labelled import read_lines
-from dinotxt.data.readers.location import image_root
-from dinotxt.data.readers.record import ImageRef
+from dinotxt.data.readers import Captioned, ImageRef, image_root, read_lines
 from dinotxt.results.skip import Skip
 
 _PROBES = 5

@@ -9,9 +9,7 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dinotxt.data.readers.labelled import LabelledSet
-from dinotxt.data.readers.location import images_in
-from dinotxt.data.readers.record import ImageRef, LabelledImage
+from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet, images_in
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 from dinotxt.text.imagenet_ids import imagenet_a_ids, imagenet_ids

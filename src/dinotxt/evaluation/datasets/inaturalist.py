@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dinotxt.data.readers.labelled import LabelledSet
-from dinotxt.data.readers.record import ImageRef, LabelledImage
+from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet
 from dinotxt.errors import DataError
 from dinotxt.files import read_json
 from dinotxt.results.skip import Skip

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinotxt.data.readers.labelled import LabelledSet, read_labelled
-from dinotxt.data.readers.record import or_raise
+from dinotxt.data.readers import LabelledSet, or_raise, read_labelled
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
 from dinotxt.evaluation.datasets.cifar import read_cifar10, read_cifar100

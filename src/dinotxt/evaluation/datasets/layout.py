@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from dinotxt.config import configuration, load_config
-from dinotxt.data.readers.label_values import IGNORED, LabelValues
+from dinotxt.data.readers import IGNORED, LabelValues
 from dinotxt.errors import DataError
 from dinotxt.text.class_names import class_names, name_variants
 

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from dinotxt.data.readers.labelled import read_lines
-from dinotxt.data.readers.masks import MaskedImage, MaskSet, read_masks
-from dinotxt.data.readers.record import ImageRef, or_raise
+from dinotxt.data.readers import ImageRef, MaskedImage, MaskSet, or_raise, read_lines, read_masks
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
 from dinotxt.evaluation.datasets.layout import Encoding, Layout, layouts

@@ -7,11 +7,8 @@ it is a setting, since public code differs.
 from collections.abc import Callable
 from pathlib import Path
 
-from dinotxt.data.pictures.image import Stored
-from dinotxt.data.pictures.rendered import TrimmedImage
-from dinotxt.data.readers.labelled import LabelledSet
-from dinotxt.data.readers.location import images_in
-from dinotxt.data.readers.record import ImageRef, LabelledImage
+from dinotxt.data.pictures import Stored, TrimmedImage
+from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet, images_in
 from dinotxt.errors import DataError
 from dinotxt.files import read_json
 from dinotxt.results.skip import Skip

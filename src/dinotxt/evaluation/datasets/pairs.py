@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dinotxt.data.readers.pairs import read_pairs
-from dinotxt.data.readers.record import Pair, or_raise
+from dinotxt.data.readers import Pair, or_raise, read_pairs
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
 from dinotxt.evaluation.datasets.flickr import read_tokens

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from dinotxt.data.readers.labelled import LabelledSet, read_lines
-from dinotxt.data.readers.record import ImageRef, LabelledImage
+from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet, read_lines
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 

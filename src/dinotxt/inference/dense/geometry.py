@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dinotxt.data.pictures.transform import Picture, picture_size
+from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.errors import ConfigError
 from dinotxt.inference.engines.towers import SquareTowers, Towers
 

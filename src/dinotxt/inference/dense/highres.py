@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.transform import Picture, picture_size
+from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.decoding import check_finite
 from dinotxt.inference.dense.crops import CropLevel, layout

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.transform import Picture, Transform, picture_size
+from dinotxt.data.pictures import Picture, Transform, picture_size
 from dinotxt.errors import ConfigError
 from dinotxt.inference.dense.bilinear import Axis
 from dinotxt.inference.dense.geometry import scaled_size

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures.transform import Picture
+from dinotxt.data.pictures import Picture
 from dinotxt.inference.dense.bilinear import Axis
 from dinotxt.inference.dense.geometry import Window
 from dinotxt.inference.encoder import Encoder, Features, unit

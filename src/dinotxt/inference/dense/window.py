@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dinotxt.data.pictures.transform import Picture
+from dinotxt.data.pictures import Picture
 from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import check_finite
 from dinotxt.inference.dense.exposure import brighten

@@ -6,8 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from dinotxt.data.pictures.image import ImageSource
-from dinotxt.data.pictures.scan import printable
+from dinotxt.data.pictures import ImageSource, printable
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.encoder import Encoder
 from dinotxt.results.hit import Hit

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dinotxt.data.pictures.image import ImageSource, open_image
+from dinotxt.data.pictures import ImageSource, open_image
 from dinotxt.errors import DataError
 
 _JPEG_QUALITY = 85

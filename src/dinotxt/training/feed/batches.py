@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dinotxt.data.order.curated_sampler import CuratedSampler
-from dinotxt.data.order.sampler import EpochSampler
+from dinotxt.data.order import CuratedSampler, EpochSampler
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.vision import Tokens

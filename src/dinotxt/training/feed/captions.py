@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.order.sampler import caption_index
+from dinotxt.data.order import caption_index
 from dinotxt.errors import DataError
 from dinotxt.text.tokenizer import TokenBatch
 

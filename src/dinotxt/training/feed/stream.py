@@ -7,12 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dinotxt.data.order.sampler import caption_index
-from dinotxt.data.pictures.transform import Transform
-from dinotxt.data.pictures.view import RandomView
-from dinotxt.data.readers.record import ImageRef
-from dinotxt.data.streaming.order import StreamSampler
-from dinotxt.data.streaming.reader import ShardReader
+from dinotxt.data.order import caption_index
+from dinotxt.data.pictures import RandomView, Transform
+from dinotxt.data.readers import ImageRef
+from dinotxt.data.streaming import ShardReader, StreamSampler
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import TokenBatch

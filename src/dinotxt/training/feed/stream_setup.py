@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dinotxt.data.pictures.transform import Transform
-from dinotxt.data.pictures.view import RandomView
-from dinotxt.data.streaming.cache import ShardCache
-from dinotxt.data.streaming.index import index_shards, list_shards
-from dinotxt.data.streaming.order import StreamConfig, StreamSampler
-from dinotxt.data.streaming.reader import ShardReader
-from dinotxt.data.streaming.remote import Remote, is_address
+from dinotxt.data.pictures import RandomView, Transform
+from dinotxt.data.streaming import (
+    Remote,
+    ShardCache,
+    ShardReader,
+    StreamConfig,
+    StreamSampler,
+    index_shards,
+    is_address,
+    list_shards,
+)
 from dinotxt.files import cache_dir
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import Tokenizer

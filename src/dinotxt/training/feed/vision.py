@@ -8,11 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dinotxt.data.features.store import FeatureStore
-from dinotxt.data.order.sampler import view_index
-from dinotxt.data.pictures.transform import Transform
-from dinotxt.data.pictures.view import RandomView
-from dinotxt.data.readers.record import Pair
+from dinotxt.data.features import FeatureStore
+from dinotxt.data.order import view_index
+from dinotxt.data.pictures import RandomView, Transform
+from dinotxt.data.readers import Pair
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.config import VisionHeadConfig
 from dinotxt.models.vision import Tokens

@@ -17,7 +17,7 @@ from dinotxt.curation.pool.pool import collect_pairs, table_paths
 from dinotxt.curation.pool.sources import table_records
 from dinotxt.curation.pool.tables import read_table, write_table
 from dinotxt.curation.stage import StageReport
-from dinotxt.data.order.pair_id import pair_id, pair_ids
+from dinotxt.data.order.curated import pair_id, pair_ids
 from dinotxt.data.readers.pairs import read_pairs
 from dinotxt.errors import ConfigError, DataError
 

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dinotxt.data.order.counter import uniforms
-from dinotxt.data.order.curated import KEEP_DTYPE, CuratedPairs, DrawMode, draw
+from dinotxt.data.order.curated import (
+    KEEP_DTYPE,
+    CuratedPairs,
+    DrawMode,
+    draw,
+    pair_id,
+    pair_ids,
+    record_key,
+)
+from dinotxt.data.order.sampler import uniforms
+from dinotxt.data.readers.record import ImageRef, Pair
 from dinotxt.errors import DataError
 from dinotxt.files import write_json
 
@@ -62,11 +71,12 @@ def test_the_mode_names_the_balances_that_count(mode: DrawMode, kept: int) -> No
 
 def test_a_part_is_drawn_like_the_whole(folder: Path) -> None:
     curated = CuratedPairs(folder)
-    ids = curated.kept_ids(2)
-    every = _records(1000)["pair_id"]
+    records = _records(1000)
+    every = records["pair_id"]
+    kept = every[draw(records, seed=5, epoch=2).both]
     shuffled = np.random.default_rng(1).permutation(every)
-    assert sorted(shuffled[curated.keeps(shuffled, 2)].tolist()) == ids.tolist()
-    assert curated.keeps(every[:3], 2).tolist() == np.isin(every[:3], ids).tolist()
+    assert sorted(shuffled[curated.keeps(shuffled, 2)].tolist()) == sorted(kept.tolist())
+    assert curated.keeps(every[:3], 2).tolist() == np.isin(every[:3], kept).tolist()
     assert curated.num_pairs == 1000
 
 
@@ -77,3 +87,24 @@ def test_a_pair_outside_the_pool_is_not_kept(folder: Path) -> None:
 def test_a_folder_without_a_curation_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no finished curation"):
         CuratedPairs(tmp_path)
+
+
+def test_the_id_is_a_fixed_hash() -> None:
+    assert pair_id("000000001", 0) == 2643067974871498377
+    assert pair_id("000000001", 1) != pair_id("000000001", 0)
+
+
+def test_the_key_of_a_record_in_a_tar_is_that_of_its_member() -> None:
+    one = Pair("shard-1/a/b", ImageRef("x/shard-1.tar", 512, 9, "./a/b.jpg"), ("c",))
+    two = Pair("shard-7/a/b", ImageRef("y/shard-7.tar", 1024, 9, "a/b.jpg"), ("c",))
+    assert record_key(one) == record_key(two) == "a/b"
+
+
+def test_the_key_of_a_file_is_its_own() -> None:
+    assert record_key(Pair("a/b.jpg", ImageRef("/data/a/b.jpg"), ())) == "a/b.jpg"
+
+
+def test_every_caption_has_an_id() -> None:
+    pair = Pair("k", ImageRef("k.jpg"), ("one", "two"))
+    (ids,) = pair_ids([pair])
+    assert ids.tolist() == [pair_id("k", 0), pair_id("k", 1)]

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dinotxt.data.readers.masks import read_mask, read_masks
+from dinotxt.data.readers.masks import LabelValues, read_mask, read_masks
 from dinotxt.data.readers.record import ImageRef
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
@@ -128,3 +128,26 @@ def test_colours_floats_and_damage_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             read_mask(tmp_path / name, 2)
+
+
+def test_values_become_class_numbers_and_others_are_ignored() -> None:
+    values = LabelValues((7, 8, 11), (0, 1))
+    assert values.decode(np.array([[7, 11, 0, 255, 8]]), "m").tolist() == [[0, 2, 255, 255, 1]]
+
+
+def test_255_is_ignored_even_where_there_are_more_classes() -> None:
+    values = LabelValues(tuple(range(300)))
+    assert values.decode(np.array([254, 255, 299]), "m").tolist() == [254, 255, 299]
+
+
+def test_further_values_are_the_background_even_255() -> None:
+    values = LabelValues((9, 4), background=(10, 255))
+    assert values.decode(np.array([9, 10, 255, 4]), "m").tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("value", [-1, 9, 70000])
+def test_a_value_that_means_nothing_is_named(value: int) -> None:
+    with pytest.raises(DataError, match=rf"m has the value {value}: it is none of the 2 values"):
+        LabelValues((7, 10), (0,)).decode(np.array([[7, value]]), "m")
+    with pytest.raises(DataError, match=rf"{value}: values go from 7 to 8 .* ignored: 0, 255"):
+        LabelValues((7, 8), (0,)).decode(np.array([value]), "m")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.data.pictures.scan import printable, scan, sort_key
+from dinotxt.data.pictures.folder import mirrored_name, play_order, printable, scan, sort_key
 from dinotxt.errors import DataError
 from dinotxt.results.skip import Skip
 
@@ -92,3 +92,28 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, path: str) -> None:
 
 def test_a_name_that_is_not_utf8_can_be_printed() -> None:
     assert printable(os.fsdecode(b"caf\xe9.jpg")) == "caf\\xe9.jpg"
+
+
+def test_frames_are_played_by_their_numbers() -> None:
+    frames = ["v/frame10.png", "v/frame2.png", "v/frame1.png", "u/9.png", "u/10.png"]
+    assert play_order(frames) == [
+        "u/9.png",
+        "u/10.png",
+        "v/frame1.png",
+        "v/frame2.png",
+        "v/frame10.png",
+    ]
+
+
+def test_names_of_digits_and_of_letters_can_be_mixed() -> None:
+    assert play_order(["b.png", "10.png", "a2b.png", "2.png"]) == [
+        "2.png",
+        "10.png",
+        "a2b.png",
+        "b.png",
+    ]
+
+
+def test_results_keep_the_folders_of_their_frames() -> None:
+    assert mirrored_name("clips/a/0001.png", "clips") == "a/0001"
+    assert mirrored_name("clips/0001.tar.png", "clips") == "0001.tar"
