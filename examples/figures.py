@@ -21,7 +21,7 @@ from demo import copy_pictures, segment
 from dinotxt.curation.text.balancing import entry_probabilities
 from dinotxt.errors import import_extra
 from dinotxt.files import read_json
-from dinotxt.inference.dense.modes import find_mode
+from dinotxt.inference.dense import find_mode
 from dinotxt.results.figures import comparison, pca_picture, side_by_side
 from dinotxt.results.palette import palette
 

@@ -23,8 +23,8 @@ from dinotxt.evaluation.protocols import (
     protocol_encoder,
     resize_bilinear,
 )
-from dinotxt.inference.dense.geometry import scaled_size, windows
 from dinotxt.inference.encoder import Encoder, load
+from dinotxt.inference.inputs import scaled_size, windows
 from dinotxt.inference.segmenter import Segmenter
 from dinotxt.metrics.confusion import Confusion
 

@@ -65,7 +65,7 @@ def cache(
         from dinotxt.data.pictures import Transform
         from dinotxt.data.readers import read_pairs
         from dinotxt.inference.caching import FeatureCacher
-        from dinotxt.inference.engines.allocator import keep_freed_memory
+        from dinotxt.inference.loading import keep_freed_memory
         from dinotxt.training.setup import transform_config
 
         keep_freed_memory()

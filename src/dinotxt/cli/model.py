@@ -13,7 +13,7 @@ def load_encoder(name: str, *, device: str, size: int | None = None) -> "Encoder
         DinotxtError: See ``dinotxt.load``.
     """
     from dinotxt.inference.encoder import load
-    from dinotxt.inference.engines.allocator import keep_freed_memory
+    from dinotxt.inference.loading import keep_freed_memory
 
     keep_freed_memory()
     return load(name, device=device, size=size)

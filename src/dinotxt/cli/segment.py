@@ -17,7 +17,7 @@ from dinotxt.cli.session import Session, session
 from dinotxt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dinotxt.inference.dense.scores import Mode
+    from dinotxt.inference.dense import Mode
     from dinotxt.inference.encoder import Encoder
     from dinotxt.inference.segmenter import Segmenter
 
@@ -135,8 +135,7 @@ def _mode(
     batch_size: int,
 ) -> "Mode":
     """Return a mode; some seconds become a number of crops, as if that had been given."""
-    from dinotxt.inference.dense.highres import HighRes, crops_within
-    from dinotxt.inference.dense.modes import find_mode
+    from dinotxt.inference.dense import HighRes, crops_within, find_mode
 
     if seconds is not None and (crops is not None or name != "highres"):
         raise ConfigError("--seconds goes with --mode highres and stands in for --crops.")
@@ -150,7 +149,7 @@ def _mode(
 
 def _budget(console: Console, mode: "Mode") -> dict[str, Any]:
     """Print and return how many crops there are and how many of them see a pixel."""
-    from dinotxt.inference.dense.highres import HighRes
+    from dinotxt.inference.dense import HighRes
 
     if not isinstance(mode, HighRes):
         return {}

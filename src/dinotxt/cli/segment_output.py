@@ -38,7 +38,7 @@ class Output:
 
     def __post_init__(self) -> None:
         """Check the options before the first picture is segmented."""
-        from dinotxt.inference.dense.highres import HighRes
+        from dinotxt.inference.dense import HighRes
         from dinotxt.results.palette import dataset_palette
 
         strange = sorted(set(self.figures) - set(FIGURES))

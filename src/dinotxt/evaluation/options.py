@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.protocols import Protocol, protocol_mode
-from dinotxt.inference.dense.scores import Mode, Upsample
+from dinotxt.inference.dense import Mode, Upsample
 from dinotxt.models.config import Embedding
 
 Task = Literal["classification", "retrieval", "segmentation"]

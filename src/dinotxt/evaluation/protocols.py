@@ -15,11 +15,10 @@ from PIL import Image
 
 from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.errors import ConfigError
-from dinotxt.inference.dense.bilinear import Axis
-from dinotxt.inference.dense.geometry import Window, scaled_size, windows
-from dinotxt.inference.dense.scores import Mode, ScoreMap, Upsample, WindowScores
-from dinotxt.inference.dense.window import encode_windows
-from dinotxt.inference.encoder import Encoder, Features, Progress
+from dinotxt.inference.dense import Axis, Mode, ScoreMap, Upsample, WindowScores, encode_windows
+from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.inputs import Window, scaled_size, windows
+from dinotxt.results.skip import Progress
 
 Protocol = Literal["tcl", "dinov3"]
 TEMPLATES: Mapping[Protocol, str] = {"tcl": "tcl-9", "dinov3": "openai-80"}

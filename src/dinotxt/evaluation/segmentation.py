@@ -14,8 +14,7 @@ from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.ledger import Ledger, fingerprint, missing
 from dinotxt.evaluation.names import Names, choose_names
 from dinotxt.evaluation.protocols import protocol_encoder, protocol_mode
-from dinotxt.inference.dense.modes import find_mode
-from dinotxt.inference.dense.scores import Mode
+from dinotxt.inference.dense import Mode, find_mode
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.segmenter import HighRes, Segmenter
 from dinotxt.metrics.bootstrap import miou_interval

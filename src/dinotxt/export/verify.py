@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.inference.encoder import Encoder, load
+from dinotxt.inference.engines import Towers
 from dinotxt.inference.engines.onnx_towers import OnnxTowers
-from dinotxt.inference.engines.towers import Towers
 
 Features = NDArray[np.float32]
 _TEXTS = tuple(

@@ -16,12 +16,11 @@ from dinotxt.data.pictures import RandomView, Transform
 from dinotxt.data.readers import Pair
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
-from dinotxt.inference.decoding import OnSkip, pixel_batches
-from dinotxt.inference.dense.geometry import check_size
-from dinotxt.inference.encoder import Progress
+from dinotxt.inference.decoding import pixel_batches
 from dinotxt.inference.engines.torch_towers import find_device
+from dinotxt.inference.inputs import check_size
 from dinotxt.models.vision import Backbone, Tokens
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Progress, Skip
 
 Kind = Literal["all", "pooled"]
 _PLAIN: dict[str, Any] = {"view": None, "seed": None}

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from dinotxt.data.pictures import ImageSource, source_name
-from dinotxt.inference.decoding import OnSkip
-from dinotxt.inference.encoder import Encoder, Features, Progress
+from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.results.classification import Classification, Label
+from dinotxt.results.skip import OnSkip, Progress
 
 
 class ZeroShotClassifier:

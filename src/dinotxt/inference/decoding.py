@@ -12,10 +12,9 @@ from PIL import Image
 from dinotxt.data.pictures import ImageSource, Stored
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 Item = TypeVar("Item")
-OnSkip = Callable[[Skip], None]
 _NOT_FINITE = "The model gave features that are not finite: its weights are damaged."
 _BATCHES_AHEAD = 2
 

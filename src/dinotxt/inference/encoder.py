@@ -1,36 +1,39 @@
 """The encoder: pictures and texts in, arrays in one shared space out."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures import ImageSource, Picture, Transform, source_name
+from dinotxt.checkpoints.hub import PREFIX, is_hub_name
+from dinotxt.data.pictures import ImageSource, source_name
+from dinotxt.data.pictures import Picture, Transform
 from dinotxt.errors import ConfigError
-from dinotxt.inference.decoding import EncodedImages, OnSkip, check_finite, listed, pixel_batches
+from dinotxt.inference.decoding import EncodedImages, check_finite, listed, pixel_batches
 from dinotxt.inference.defaults import InferenceDefaults
-from dinotxt.inference.dense.exposure import brighten
-from dinotxt.inference.dense.geometry import whole_input
-from dinotxt.inference.engines.towers import DenseTowers, Towers
+from dinotxt.inference.engines import DenseTowers, Towers
+from dinotxt.inference.inputs import brighten, whole_input
 from dinotxt.inference.loading import open_model
 from dinotxt.inference.prompt_cache import kept_embeddings
-from dinotxt.inference.publishing import Publishable
-from dinotxt.inference.thumbnails import encode_inputs
 from dinotxt.models.config import Embedding, TextHalf
+from dinotxt.results.skip import OnSkip, Progress
 from dinotxt.text import prompt
 from dinotxt.text.tokenizer import Tokenizer
 
-Progress = Callable[[int, int], None]
 Features = NDArray[np.float32]
+Reports = Sequence[Mapping[str, Any] | str | Path]
 _GENERAL = InferenceDefaults()
 
 
-class Encoder(Publishable):
+@dataclass(eq=False)
+class Encoder:
     """A model with its tokenizer and its transform, never apart.
 
-    Args:
+    Attributes:
         towers: The model on some engine.
         tokenizer: Of the text tower.
         transform: Of the image tower.
@@ -38,19 +41,38 @@ class Encoder(Publishable):
         defaults: What it is used with where the user says nothing.
     """
 
-    def __init__(
-        self,
-        towers: Towers,
-        tokenizer: Tokenizer,
-        transform: Transform,
-        name: str = "model",
-        defaults: InferenceDefaults = _GENERAL,
-    ) -> None:
-        self.towers = towers
-        self.tokenizer = tokenizer
-        self.transform = transform
-        self.name = name
-        self.defaults = defaults
+    towers: Towers
+    tokenizer: Tokenizer
+    transform: Transform
+    name: str = "model"
+    defaults: InferenceDefaults = _GENERAL
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        size: int | None = None,
+    ) -> "Encoder":
+        """Load a model from the hub (``OWNER/NAME``) or from a folder.
+
+        Args:
+            name: A folder, if there is one of this name; else a model of the hub.
+            revision: A branch, tag or commit of the hub.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            size: The side of the model's input in pixels (default: the model's own).
+
+        Raises:
+            CheckpointError: If the model is neither here nor on the hub, or is damaged.
+            BackendError: If the device or an optional package is missing.
+        """
+        address = str(name)
+        if not Path(address).expanduser().is_dir():
+            address = address if is_hub_name(address) else f"{PREFIX}{address}"
+            address += f"@{revision}" if revision else ""
+        return load(address, device=device, size=size)
 
     @property
     def embed_dim(self) -> int:
@@ -126,9 +148,21 @@ class Encoder(Publishable):
                 yield EncodedImages(found.indices, features)
 
     def encode_pixels(self, pixels: Features) -> Features:
-        """Return image features ``[B, E]`` of pixels ``[B, C, s, s]`` from ``transform.load``."""
-        scales = self.defaults.thumbnail_scales
-        return encode_inputs(self.towers, pixels, size=self.transform.config.size, scales=scales)
+        """Return image features ``[B, E]`` of pixels ``[B, C, s, s]`` from ``transform.load``.
+
+        Inputs smaller than the model's own, those of thumbnails, are seen at the other sizes of
+        ``defaults.thumbnail_scales``, too, and the features are averaged: details that one size
+        blurs another one keeps.
+        """
+        features = self.towers.encode_image(pixels)
+        side, size = pixels.shape[-1], self.transform.config.size
+        scales = self.defaults.thumbnail_scales if side < size else ()
+        if not scales:
+            return features
+        least = 2 * self.towers.patch_size
+        sides = [min(max(round(scale * side), least), size) for scale in scales]
+        views = [features, *(self.towers.encode_image(_resize(pixels, side)) for side in sides)]
+        return np.asarray(np.mean(views, axis=0), dtype=np.float32)
 
     def encode_patches(
         self,
@@ -170,7 +204,7 @@ class Encoder(Publishable):
                 return self
             raise ConfigError(f"{self.name} has one embedding of patches: leave the choice out.")
         towers = self.towers.with_embedding(embedding, value_text=value_text)
-        return Encoder(towers, self.tokenizer, self.transform, self.name, self.defaults)
+        return replace(self, towers=towers)
 
     def whole_pixels(self, picture: Picture, size: int | None = None) -> Features:
         """Return the model's input ``[C, H, W]`` for a whole picture, short side ``size``."""
@@ -263,6 +297,74 @@ class Encoder(Publishable):
         starts = np.concatenate([[0], ends[:-1]])
         return unit(np.add.reduceat(features, starts, axis=0))
 
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        include_backbone: bool = True,
+        reports: Reports = (),
+        license_name: str | None = None,
+    ) -> None:
+        """Write ``model.safetensors``, ``config.json``, ``tokenizer.json`` and a model card.
+
+        Args:
+            folder: Where they go; made where it is missing.
+            include_backbone: Whether local files of the frozen part are copied along.
+            reports: Evaluations for the card: as ``dinotxt eval --json`` wrote them, or files.
+            license_name: An identifier of the hub, such as ``apache-2.0``.
+
+        Raises:
+            CheckpointError: If the model's own files are gone or have changed since it was loaded.
+            DataError: If a report cannot be read.
+        """
+        from dinotxt.checkpoints.pretrained import save_pretrained
+
+        save_pretrained(
+            self.name,
+            folder,
+            fingerprint=self.fingerprint,
+            include_backbone=include_backbone,
+            reports=reports,
+            license_name=license_name,
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        message: str = "Upload model",
+        include_backbone: bool = True,
+        reports: Reports = (),
+        license_name: str | None = None,
+    ) -> str:
+        """Save the model and send it to the hub; return the address of the commit.
+
+        Args:
+            repo_id: ``OWNER/NAME``; made where it is missing.
+            private: Whether a new repository is private.
+            message: Of the commit.
+            include_backbone: As for ``save_pretrained``.
+            reports: As for ``save_pretrained``.
+            license_name: As for ``save_pretrained``.
+
+        Raises:
+            BackendError: If huggingface_hub is not installed.
+            CheckpointError: If the hub refuses or cannot be reached.
+        """
+        from dinotxt.checkpoints.pretrained import push_to_hub
+
+        return push_to_hub(
+            self.name,
+            repo_id,
+            private=private,
+            message=message,
+            fingerprint=self.fingerprint,
+            include_backbone=include_backbone,
+            reports=reports,
+            license_name=license_name,
+        )
+
     def _encode_distinct(
         self, texts: Sequence[str], batch_size: int, progress: Progress | None
     ) -> Features:
@@ -297,3 +399,12 @@ def unit(features: Features) -> Features:
     """Scale the last axis to length 1; zeros stay zeros."""
     length = np.linalg.norm(features, axis=-1, keepdims=True)
     return np.asarray(features / np.maximum(length, 1e-12), dtype=np.float32)
+
+
+def _resize(pixels: Features, side: int) -> Features:
+    import torch
+    from torch.nn import functional as F
+
+    source = torch.from_numpy(pixels)
+    resized = F.interpolate(source, size=(side, side), mode="bicubic", antialias=True)
+    return np.asarray(resized.numpy(), dtype=np.float32)

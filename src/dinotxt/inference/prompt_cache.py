@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.files import atomic_path, cache_dir
+from dinotxt.results.skip import Progress
 
 MAX_BYTES = 256 << 20
 _PROMPTS_AT_ONCE = 4096
@@ -26,9 +27,7 @@ _LOGGER = logging.getLogger(__name__)
 class Encode(Protocol):
     """Embeds labels; tells ``progress`` of its prompts as (done, total)."""
 
-    def __call__(
-        self, labels: Sequence[str], *, progress: Callable[[int, int], None]
-    ) -> NDArray[np.float32]:
+    def __call__(self, labels: Sequence[str], *, progress: Progress) -> NDArray[np.float32]:
         """Return ``[C, E]``."""
 
 
@@ -39,7 +38,7 @@ def kept_embeddings(
     fingerprint: str,
     width: int,
     encode: Encode,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Return the embeddings ``[C, width]`` of labels: those on disk, and the rest from ``encode``.
 

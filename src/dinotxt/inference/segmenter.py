@@ -19,17 +19,24 @@ from dinotxt.data.pictures import (
 )
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.inference.decoding import OnSkip
-from dinotxt.inference.dense.geometry import check_size
-from dinotxt.inference.dense.highres import HighRes, SegmentScores
-from dinotxt.inference.dense.pamr import Pamr
-from dinotxt.inference.dense.scores import Mode, ScoreMap, Upsample, label_tiles, tile_rows
-from dinotxt.inference.dense.window import SlidingWindow, Whole
+from dinotxt.inference.dense import (
+    HighRes,
+    Mode,
+    Pamr,
+    ScoreMap,
+    SegmentScores,
+    SlidingWindow,
+    Upsample,
+    Whole,
+    label_tiles,
+    tile_rows,
+)
 from dinotxt.inference.encoder import Encoder, Features
-from dinotxt.inference.engines.towers import SquareTowers, Towers
+from dinotxt.inference.engines import SquareTowers, Towers
+from dinotxt.inference.inputs import check_size
 from dinotxt.models.config import Embedding
 from dinotxt.results.segmentation import Segmentation, map_dtype
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 from dinotxt.text import prompt
 
 __all__ = ["HighRes", "Segmenter", "SlidingWindow", "Whole"]

@@ -68,10 +68,6 @@ class Confusion:
         total = self.matrix.sum()
         return float(np.trace(self.matrix) / total) if total else float("nan")
 
-    def absent(self) -> list[int]:
-        """Return the classes that the truth never holds; they are no part of the mean."""
-        return [int(index) for index in np.flatnonzero(self.matrix.sum(axis=1) == 0)]
-
 
 def iou(counts: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.float64]:
     """Return ``[..., C]`` from ``[..., 3, C]`` counts; NaN where a class has no true pixel.

@@ -1,6 +1,8 @@
-"""A record that was left out, and why."""
+"""What a run tells while it works: how far it is, and which records it left out and why."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +16,7 @@ class Skip:
 
     path: str
     reason: str
+
+
+OnSkip: TypeAlias = Callable[[Skip], None]
+Progress: TypeAlias = Callable[[int, int], None]  # told (done, total)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from dinotxt.data.pictures import ImageSource
 from dinotxt.inference.classifier import ZeroShotClassifier
-from dinotxt.inference.encoder import Encoder, Features, Progress
-from dinotxt.inference.engines.towers import SquareTowers, Towers
+from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.engines import SquareTowers, Towers
 from dinotxt.results.classification import Classification
+from dinotxt.results.skip import Progress
 from dinotxt.text.tokenizer import TokenBatch
 
 OnPass = Callable[[int], None]

@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 from starlette.exceptions import HTTPException
 
 from dinotxt.errors import DinotxtError
+from dinotxt.results.skip import Progress
 from dinotxt.serving.errors import error_content
 
 Value = TypeVar("Value")
-OnProgress = Callable[[int, int], None]
 
 
 class ProgressStream(Generic[Value]):
@@ -24,7 +24,7 @@ class ProgressStream(Generic[Value]):
 
     def __init__(
         self,
-        work: Callable[[OnProgress], Awaitable[Value]],
+        work: Callable[[Progress], Awaitable[Value]],
         render: Callable[[Value], Awaitable[str]],
     ) -> None:
         self._events: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
@@ -56,7 +56,7 @@ class ProgressStream(Generic[Value]):
         finally:
             self._task.cancel()
 
-    async def _run(self, work: Callable[[OnProgress], Awaitable[Value]]) -> str:
+    async def _run(self, work: Callable[[Progress], Awaitable[Value]]) -> str:
         try:
             result = await work(lambda done, total: self._events.put_nowait((done, total)))
             return await self._render(result)

@@ -10,18 +10,18 @@ from PIL import Image
 
 from dinotxt.data.pictures import ImageSource, Picture
 from dinotxt.errors import DinotxtError
-from dinotxt.inference.dense.geometry import scaled_size, windows
-from dinotxt.inference.dense.scores import Mode
+from dinotxt.inference.dense import Mode
 from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.inputs import scaled_size, windows
 from dinotxt.inference.segmenter import Segmenter, SlidingWindow
 from dinotxt.results.segmentation import Segmentation
+from dinotxt.results.skip import Progress
 from dinotxt.serving.batcher import Batcher, Lane
 from dinotxt.serving.config import ServeConfig
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.metrics import Metrics
 from dinotxt.serving.pictures import Decoder
 from dinotxt.serving.prepared import PreparedEncoder
-from dinotxt.serving.progress import OnProgress
 
 _OPEN_PICTURES = 2  # one at work and one in hand: what decoded pictures may take of the memory
 _WINDOWS_AT_ONCE = 2  # the steps of the progress
@@ -38,7 +38,7 @@ class _Job:
     labels: Sequence[str]
     features: Features
     mode: Mode
-    on_progress: OnProgress
+    on_progress: Progress
     abandoned: threading.Event = field(default_factory=threading.Event)
 
 
@@ -78,7 +78,7 @@ class SegmentQueue:
         labels: Sequence[str],
         features: Features,
         mode: Mode,
-        on_progress: OnProgress = lambda *_: None,
+        on_progress: Progress = lambda *_: None,
     ) -> Segmentation:
         """Segment an encoded picture.
 
@@ -145,8 +145,6 @@ def _num_passes(mode: Mode, picture: Picture) -> int:
     return len(windows(width, height, mode.size, mode.stride))
 
 
-def _report(
-    loop: asyncio.AbstractEventLoop, on_progress: OnProgress, event: tuple[int, int]
-) -> None:
+def _report(loop: asyncio.AbstractEventLoop, on_progress: Progress, event: tuple[int, int]) -> None:
     """Tell the event loop, from another thread."""
     loop.call_soon_threadsafe(on_progress, *event)

@@ -7,8 +7,8 @@ from PIL import Image
 from tests.conftest import ColourTowers
 
 from dinotxt.inference.defaults import InferenceDefaults
-from dinotxt.inference.dense.geometry import whole_input, window_input
 from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.inputs import whole_input, window_input
 from dinotxt.inference.segmenter import Segmenter, SlidingWindow
 from dinotxt.text import prompt
 

@@ -20,8 +20,7 @@ from dinotxt.evaluation.analysis.study import Sample, Study, mode_settings, open
 from dinotxt.evaluation.analysis.tally import Tally
 from dinotxt.evaluation.job import Job
 from dinotxt.evaluation.segmentation import chosen_mode
-from dinotxt.inference.dense.highres import HighRes
-from dinotxt.inference.dense.scores import cosines
+from dinotxt.inference.dense import HighRes, cosines
 from dinotxt.results.report import Metric
 
 _NUM_EXAMPLES = 5

@@ -11,8 +11,7 @@ from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.protocols import protocol_encoder
 from dinotxt.evaluation.segmentation import chosen_mode
-from dinotxt.inference.dense.bilinear import Axis
-from dinotxt.inference.dense.scores import Mode, ScoreMap, Upsample, label_tiles, tile_rows
+from dinotxt.inference.dense import Axis, Mode, ScoreMap, Upsample, label_tiles, tile_rows
 from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.text.prompt import check_distinct
 

@@ -6,9 +6,8 @@ from numpy.typing import NDArray
 from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.data.readers import IGNORED
 from dinotxt.evaluation.analysis.labelling import Labeller
-from dinotxt.inference.dense.highres import HighRes
+from dinotxt.inference.dense import HighRes, WindowScores
 from dinotxt.inference.dense.projection import FeatureGrid
-from dinotxt.inference.dense.scores import WindowScores
 from dinotxt.inference.encoder import Features, unit
 
 

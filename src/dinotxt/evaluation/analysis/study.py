@@ -14,8 +14,7 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.names import choose_names
-from dinotxt.inference.dense.highres import HighRes
-from dinotxt.inference.dense.scores import Mode
+from dinotxt.inference.dense import HighRes, Mode
 from dinotxt.results.report import Interval, Metric, Report
 from dinotxt.results.skip import Skip
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from dinotxt.errors import ConfigError
-from dinotxt.inference.encoder import Encoder, Features, Progress
+from dinotxt.inference.encoder import Encoder, Features
 from dinotxt.inference.prompt_cache import kept_embeddings
+from dinotxt.results.skip import Progress
 from dinotxt.text.wordnet import wordnet_nouns
 
 _TEMPLATES = "simple"  # one prompt a word: the vocabulary is large

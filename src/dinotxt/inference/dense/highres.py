@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.decoding import check_finite
-from dinotxt.inference.dense.crops import CropLevel, layout
-from dinotxt.inference.dense.exposure import brighten
-from dinotxt.inference.dense.geometry import window_input
-from dinotxt.inference.dense.homography import quad_areas
+from dinotxt.inference.dense.crops import CropLevel, layout, quad_areas
 from dinotxt.inference.dense.scores import ScoreMap, Upsample, cosines
 from dinotxt.inference.encoder import Encoder, Features, unit
+from dinotxt.inference.inputs import brighten, window_input
 
 _MOST_NUMBERS = 1 << 28  # of the grid: 1 GiB of float32
 _MOST_ROWS = 1 << 14  # that k-means iterates over

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from dinotxt.inference.dense.homography import Matrices, Quads, quad_to_square, square_to_quad
+from dinotxt.inference.dense.crops import Matrices, Quads, quad_to_square, square_to_quad
 
 Features = NDArray[np.float32]
 _TILE = 32

@@ -8,10 +8,9 @@ import numpy as np
 from dinotxt.data.pictures import Picture
 from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import check_finite
-from dinotxt.inference.dense.exposure import brighten
-from dinotxt.inference.dense.geometry import Window, scaled_size, window_input, windows
 from dinotxt.inference.dense.scores import GridScores, ScoreMap, Upsample, WindowScores, cosines
 from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.inputs import Window, brighten, scaled_size, window_input, windows
 
 
 @dataclass(frozen=True, slots=True)

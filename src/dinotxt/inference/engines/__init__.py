@@ -1,1 +1,5 @@
-"""What runs the towers: torch or ONNX Runtime."""
+"""What runs the towers; the engines are modules of their own: ``torch_towers``, ``onnx_towers``."""
+
+from dinotxt.inference.engines.towers import DenseTowers, SquareTowers, Towers
+
+__all__ = ["DenseTowers", "SquareTowers", "Towers"]

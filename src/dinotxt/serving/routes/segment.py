@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Form, Response
 from fastapi.responses import StreamingResponse
 
-from dinotxt.inference.dense.modes import MODES, find_mode
-from dinotxt.inference.dense.scores import Mode
+from dinotxt.inference.dense import MODES, Mode, find_mode
 from dinotxt.results.segmentation import Segmentation
+from dinotxt.results.skip import Progress
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths
 from dinotxt.serving.pictures import to_png
-from dinotxt.serving.progress import OnProgress, ProgressStream
+from dinotxt.serving.progress import ProgressStream
 from dinotxt.serving.routes.fields import Image, Labels, Templates, TheEngine
 from dinotxt.serving.schemas import Region, SegmentAnswer, refusals
 from dinotxt.serving.vocabulary import parse_labels, parse_templates
@@ -79,7 +79,7 @@ async def segment(
     patterns = parse_templates(templates or engine.default_templates, limits)
     content = await image.read()
 
-    async def work(on_progress: OnProgress) -> Segmentation:
+    async def work(on_progress: Progress) -> Segmentation:
         features = await engine.embed.labels(names, patterns)
         return await engine.segments.segment(content, names, features, look.mode, on_progress)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Response
 
 from dinotxt import __version__
-from dinotxt.inference.dense.modes import MODES
+from dinotxt.inference.dense import MODES
 from dinotxt.serving.metrics import CONTENT_TYPE
 from dinotxt.serving.routes.fields import TheEngine, TheMetrics
 from dinotxt.serving.schemas import HealthAnswer, InfoAnswer, answer, refusals

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dinotxt.inference.engines.allocator import keep_freed_memory
+from dinotxt.inference.loading import keep_freed_memory
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.cost.profile import phase

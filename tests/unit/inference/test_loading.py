@@ -9,7 +9,7 @@ import pytest
 _COUNT_FAULTS = """
 import resource, sys
 import numpy as np
-from dinotxt.inference.engines.allocator import keep_freed_memory
+from dinotxt.inference.loading import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
@@ -34,7 +34,7 @@ def test_large_blocks_are_used_again_and_not_asked_of_the_system_each_time() -> 
 
 
 def test_without_glibc_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dinotxt.inference.engines.allocator import keep_freed_memory
+    from dinotxt.inference.loading import keep_freed_memory
 
-    monkeypatch.setattr("dinotxt.inference.engines.allocator.sys.platform", "darwin")
+    monkeypatch.setattr("dinotxt.inference.loading.sys.platform", "darwin")
     assert not keep_freed_memory()

@@ -1,12 +1,17 @@
-"""The sizes of model inputs: whole pictures and windows, in multiples of the patch."""
+"""From pictures to model inputs: sizes in multiples of the patch, windows, and dark pictures."""
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
 
 from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.errors import ConfigError
-from dinotxt.inference.engines.towers import SquareTowers, Towers
+from dinotxt.inference.engines import SquareTowers, Towers
 
 LONGEST_SHARE = 2048 / 448  # the protocol of TCL caps the long side at 2048 for a short one of 448
+_LEAST_EXPONENT = 0.4  # beyond it noise is what becomes visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +107,31 @@ def windows(width: int, height: int, size: int, stride: int) -> list[Window]:
 def _starts(side: int, size: int, stride: int) -> list[int]:
     count = max(side - size + stride - 1, 0) // stride + 1
     return [max(min(index * stride, side - size), 0) for index in range(count)]
+
+
+def brighten(picture: Picture, brightness: float | None) -> Picture:
+    """Return a picture with a gamma curve that takes its mean brightness to another one.
+
+    Args:
+        picture: An RGB picture, or channels ``[C, H, W]`` from 0 to 1.
+        brightness: The mean to reach, between 0 and 1; brighter pictures stay as they are,
+            with None all do.
+    """
+    if brightness is None:
+        return picture
+    mean = _brightness(picture)
+    if mean >= brightness:
+        return picture
+    exponent = max(math.log(brightness) / math.log(max(mean, 1e-3)), _LEAST_EXPONENT)
+    if isinstance(picture, Image.Image):
+        curve = [round(255 * (level / 255) ** exponent) for level in range(256)]
+        return picture.point(curve * len(picture.getbands()))
+    return np.asarray(np.power(np.clip(picture, 0, 1), exponent), dtype=np.float32)
+
+
+def _brightness(picture: Picture) -> float:
+    if isinstance(picture, Image.Image):
+        pixel = picture.resize((1, 1), Image.Resampling.BOX).convert("L").getpixel((0, 0))
+        assert isinstance(pixel, int)
+        return pixel / 255
+    return float(picture.mean())
