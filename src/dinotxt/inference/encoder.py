@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.checkpoints.hub import PREFIX, is_hub_name
-from dinotxt.data.pictures import ImageSource, source_name
-from dinotxt.data.pictures import Picture, Transform
+from dinotxt.data.pictures import ImageSource, Picture, Transform, source_name
 from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import EncodedImages, check_finite, listed, pixel_batches
 from dinotxt.inference.defaults import InferenceDefaults
