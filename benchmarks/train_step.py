@@ -33,10 +33,10 @@ from dinotxt.data.readers import Pair, read_pairs
 from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.cost.ledger import Ledger
-from dinotxt.training.cost.profile import StepProfiler
 from dinotxt.training.feed.batches import Batches
 from dinotxt.training.feed.captions import CaptionTable
 from dinotxt.training.feed.vision import Pictures
+from dinotxt.training.profile import StepProfiler
 from dinotxt.training.trainer import Trainer
 from harness import Figure, at_least, limit, main, matmul_flops, seconds
 from pairs_data import Clock, write_pairs

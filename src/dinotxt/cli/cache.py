@@ -111,7 +111,7 @@ def _settings(
     from dinotxt.config import load_config
     from dinotxt.models.config import BackboneConfig, ModelConfig
     from dinotxt.training.config import DataConfig, TrainConfig
-    from dinotxt.training.feed.vision import needed_patches
+    from dinotxt.training.feed import needed_patches
 
     changes = {key: value for key, value in (("train", data), ("size", size)) if value is not None}
     if recipe is None:

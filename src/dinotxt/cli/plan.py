@@ -152,7 +152,7 @@ class _Hardware:
 
     def __init__(self, gpu: str, count: int, utilisation: float | None) -> None:
         from dinotxt.errors import ConfigError
-        from dinotxt.training.cost.budget import GPUS, paper_utilisation
+        from dinotxt.training.cost import GPUS, paper_utilisation
 
         if gpu not in GPUS:
             raise ConfigError(f"--gpu {gpu} is not known; choose from {', '.join(GPUS)}.")
@@ -169,8 +169,7 @@ def _plan_training(
     hardware: _Hardware,
     pairs: int | None,
 ) -> None:
-    from dinotxt.training.cost.budget import estimate, table_7
-    from dinotxt.training.cost.parts import part_rows, storage_rows
+    from dinotxt.training.cost import estimate, part_rows, storage_rows, table_7
 
     parts = part_rows(config, caption_tokens)
     estimates = table_7(hardware.utilisation)

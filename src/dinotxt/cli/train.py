@@ -16,9 +16,9 @@ from dinotxt.cli.session import Session, session
 
 if TYPE_CHECKING:
     from dinotxt.training.config import TrainConfig
-    from dinotxt.training.cost.profile import StepProfiler
-    from dinotxt.training.record.log import StepRecord
-    from dinotxt.training.record.run import Run
+    from dinotxt.training.loop import Run
+    from dinotxt.training.profile import StepProfiler
+    from dinotxt.training.record import StepRecord
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A recipe, or a file.")]
 Overrides = Annotated[
@@ -66,7 +66,7 @@ def train(
         if print_config:
             typer.echo(dump_yaml(config), nl=False)
             return
-        from dinotxt.training.record.log import TensorBoardLog
+        from dinotxt.training.record import TensorBoardLog
         from dinotxt.training.trainer import Trainer
 
         if not TensorBoardLog.available():
@@ -133,7 +133,7 @@ class TrainingBar:
 
 
 def _profiler(config: "TrainConfig", num_steps: int | None) -> "StepProfiler | None":
-    from dinotxt.training.cost.profile import StepProfiler
+    from dinotxt.training.profile import StepProfiler
 
     return StepProfiler(config.output / "profile", num_steps) if num_steps else None
 

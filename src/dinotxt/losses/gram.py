@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dinotxt.losses.tiles import compute_dtype
+from dinotxt.losses.contrastive import compute_dtype
 
 
 def gram_loss(patch_tokens: Tensor, target_tokens: Tensor, *, normalize: bool = True) -> Tensor:

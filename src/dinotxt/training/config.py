@@ -13,11 +13,78 @@ from dinotxt.data.streaming import StreamConfig
 from dinotxt.errors import ConfigError
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.models.config import ModelConfig, changes_patches
-from dinotxt.training.compute import ComputeConfig
-from dinotxt.training.loss_config import ClipLossConfig, LossConfig
 
+Exchanged = Literal["ring", "gather"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+
+
+class ComputeConfig(Config):
+    """Speed and memory. But for ``precision``, the keys change results by rounding alone.
+
+    Attributes:
+        parallel: What several processes share: ``ddp`` copies the trained weights, ``fsdp`` (FSDP2)
+            shards them, their gradients and the optimiser's moments.
+        exchange: How processes compare features in the loss: texts travel in a ``ring``, or each
+            process holds all of them (``gather``: more memory, fewer messages).
+        precision: ``bfloat16``: towers run under autocast where the device has it; weights,
+            gradients, the loss and the optimiser stay in float32.
+        compile: Compile the trained blocks, one by one (``torch.compile``).
+        activation_checkpointing: Keep only the inputs of trained blocks and compute them again in
+            the backward pass.
+    """
+
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    exchange: Exchanged = "ring"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    activation_checkpointing: bool = False
+
+
+class GramConfig(Config):
+    """Keep the similarities among a picture's patches, as DINOv3's text training can.
+
+    The squared difference of two Gram matrices, that of the vision head's patches and that of the
+    backbone's, is averaged over the pictures of the batch and added to the loss.
+
+    Attributes:
+        weight: Its factor.
+        normalize: Compare cosines rather than dot products.
+        patches: How many patches of a picture, drawn anew each step, are compared; None: all.
+    """
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    normalize: bool = True
+    patches: Annotated[int, Field(ge=2)] | None = None
+
+
+class _LossConfig(Config):
+    gram: GramConfig | None = None
+
+
+class ClipLossConfig(_LossConfig):
+    """The softmax loss of CLIP (the paper's).
+
+    Attributes:
+        gram: A second loss, of the patches; None: off.
+    """
+
+    kind: Literal["clip"] = "clip"
+
+
+class SigmoidLossConfig(_LossConfig):
+    """The sigmoid loss of SigLIP, with a trained bias.
+
+    Attributes:
+        bias: Where the bias starts.
+        gram: A second loss, of the patches; None: off.
+    """
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    bias: float = -10.0
+
+
+LossConfig = Annotated[ClipLossConfig | SigmoidLossConfig, Field(discriminator="kind")]
 
 
 class DataConfig(Config):

@@ -1,8 +1,12 @@
 """The loop of a run: one for pictures and caches, with exact resume and a best model."""
 
 import math
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -14,22 +18,93 @@ from dinotxt.data.pictures import Transform
 from dinotxt.errors import CheckpointError, DataError, DinotxtError
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.cost.ledger import Ledger
-from dinotxt.training.distributed.world import World
-from dinotxt.training.feed.batches import Batch, Batches
-from dinotxt.training.record.log import Reporter, StepRecord
-from dinotxt.training.record.quarantine import Quarantine
-from dinotxt.training.record.run import Run, Snapshot
-from dinotxt.training.record.state import CHECKPOINTS, Checkpoints
-from dinotxt.training.record.writer import CheckpointWriter
+from dinotxt.training.cost import Ledger
+from dinotxt.training.distributed import World
+from dinotxt.training.feed import Batch, Batches
+from dinotxt.training.record import (
+    CHECKPOINTS,
+    Checkpoints,
+    CheckpointWriter,
+    Quarantine,
+    Reporter,
+    StepRecord,
+)
 from dinotxt.training.setup import RunBuilder, transform_config
-from dinotxt.training.signals import StopRequest
-from dinotxt.training.start.start import start
-from dinotxt.training.update.learner import Learner
+from dinotxt.training.start import start
+from dinotxt.training.update import Learner
 
 Evaluate = Callable[[DinoTxt], Mapping[str, float]]
 _SCORES = ("text_to_image_recall@1", "image_to_text_recall@1")
 _UNREAD_STEPS = 10  # losses that wait on a GPU before they are read
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state of the model that is on the disk.
+
+    Attributes:
+        step: Steps it was trained for.
+        path: Its folder.
+        metrics: Its validation metrics; empty where there were none.
+    """
+
+    step: int
+    path: Path
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: The run folder; ``dinotxt.load`` takes it and gives the best model.
+        steps: Steps done.
+        best: The model with the highest mean of both recalls at 1; without validation the last.
+        last: The last resumable checkpoint.
+    """
+
+    path: Path
+    steps: int
+    best: Snapshot
+    last: Snapshot
+
+
+class StopRequest:
+    """A context in which the first SIGTERM or SIGINT only sets ``name``.
+
+    A second signal acts as usual. Outside the main thread nothing is installed.
+
+    Attributes:
+        name: The signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before.clear()
 
 
 class Loop:

@@ -18,17 +18,19 @@ from dinotxt.models.vision import Backbone
 from dinotxt.results.skip import Skip
 from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.config import DataConfig, TrainConfig
-from dinotxt.training.distributed.world import World
-from dinotxt.training.feed.batches import Batches, VisionSource
-from dinotxt.training.feed.captions import CaptionTable
-from dinotxt.training.feed.stream import StreamBatches
-from dinotxt.training.feed.stream_setup import local_data, open_stream
-from dinotxt.training.feed.validation import Validation
-from dinotxt.training.feed.vision import (
+from dinotxt.training.distributed import World
+from dinotxt.training.feed import (
+    Batches,
     CachedTokens,
+    CaptionTable,
     Pictures,
     Pooled,
+    StreamBatches,
+    Validation,
+    VisionSource,
+    local_data,
     needed_patches,
+    open_stream,
     pooled_kind,
 )
 

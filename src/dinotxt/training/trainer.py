@@ -11,12 +11,9 @@ from dinotxt.errors import CheckpointError
 from dinotxt.inference.engines.torch_towers import find_device
 from dinotxt.results.skip import Skip
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.distributed.world import joined
-from dinotxt.training.loop import Evaluate, Loop
-from dinotxt.training.record.log import MetricsLog, Reporter, TensorBoardLog
-from dinotxt.training.record.quarantine import Quarantine
-from dinotxt.training.record.run import Run
-from dinotxt.training.record.state import claim
+from dinotxt.training.distributed import joined
+from dinotxt.training.loop import Evaluate, Loop, Run
+from dinotxt.training.record import MetricsLog, Quarantine, Reporter, TensorBoardLog, claim
 from dinotxt.training.setup import check_places
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from dinotxt.losses import Exchange, Gather, Ring, clip_loss, sigmoid_loss, tiles
+from dinotxt.losses import Exchange, Gather, Ring, clip_loss, contrastive, sigmoid_loss
 
 Together = Callable[[int, Callable[[int], Any]], list[Any]]
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor | None, Exchange], Tensor]
@@ -52,8 +52,8 @@ def gradients(
 def test_processes_give_the_loss_and_gradients_of_one(
     count: int, together: Together, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiles, "ROWS", 2)
-    monkeypatch.setattr(tiles, "COLUMNS", 3)
+    monkeypatch.setattr(contrastive, "ROWS", 2)
+    monkeypatch.setattr(contrastive, "COLUMNS", 3)
     num_images = IMAGES[count]
     starts = [0, *accumulate(num_images)]
     every = torch.tensor([owner for owner in OWNERS if owner < starts[-1]])

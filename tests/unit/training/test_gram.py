@@ -11,12 +11,10 @@ from dinotxt.errors import ConfigError
 from dinotxt.losses import gram_loss
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision.drop_path import SubsetDraw
-from dinotxt.training.config import TrainConfig
+from dinotxt.training.config import GramConfig, TrainConfig
 from dinotxt.training.feed.batches import Batch
 from dinotxt.training.feed.vision import needed_patches
-from dinotxt.training.loss_config import GramConfig
-from dinotxt.training.update.mixup import Mixture
-from dinotxt.training.update.towers import TrainedTowers
+from dinotxt.training.update.towers import Mixture, TrainedTowers
 
 Make = Callable[..., TrainConfig]
 DRAW = SubsetDraw(seed=1, step=2, global_batch=10, start=4, size=5)

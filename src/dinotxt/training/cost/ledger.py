@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from dinotxt.models.config import ModelConfig, cls_width
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.training.config import TrainConfig
+from dinotxt.training.config import GramConfig, TrainConfig
 from dinotxt.training.cost.flops import (
     BackboneFlops,
     HeadFlops,
@@ -25,9 +25,7 @@ from dinotxt.training.cost.flops import (
     planned_text,
     text_flops,
 )
-from dinotxt.training.feed.batches import Batch
-from dinotxt.training.feed.vision import needed_patches
-from dinotxt.training.loss_config import GramConfig
+from dinotxt.training.feed import Batch, needed_patches
 
 Cached = Literal["none", "all", "pooled"]
 _LOSS_PRODUCTS = 8.0  # a tile's logits twice, and both of their gradients

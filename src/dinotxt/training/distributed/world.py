@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from dinotxt.errors import BackendError, DinotxtError
 from dinotxt.losses import Exchange, Gather, Ring
-from dinotxt.training.compute import Exchanged
+from dinotxt.training.config import Exchanged
 
 Result = TypeVar("Result")
 

@@ -15,9 +15,9 @@ from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.models.vision import Tokens
 from dinotxt.results.skip import Skip
-from dinotxt.training.cost.profile import end_step, phase
 from dinotxt.training.feed.captions import CaptionTable
 from dinotxt.training.feed.vision import move
+from dinotxt.training.profile import end_step, phase
 
 _READ_AHEAD = 2
 _WORKER_FAULTS = ("DataLoader timed out", "exited unexpectedly", "is killed by signal")

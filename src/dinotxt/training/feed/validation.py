@@ -16,7 +16,7 @@ from dinotxt.metrics.recall import retrieval_ranks
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision import Tokens
 from dinotxt.results.skip import Skip
-from dinotxt.training.distributed.world import World
+from dinotxt.training.distributed import World
 from dinotxt.training.feed.batches import VisionSource
 from dinotxt.training.feed.captions import CaptionTable
 from dinotxt.training.feed.vision import as_pooled, move, pooled_kind

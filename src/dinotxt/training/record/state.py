@@ -1,8 +1,12 @@
-"""The state of a run on disk: checkpoints that are whole or absent, and exact resume."""
+"""The state of a run on disk: checkpoints that are whole or absent, and exact resume.
+
+They are written in the background: the run goes on while its last state goes to the disk.
+"""
 
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ from dinotxt.config import Config, differences, dump_yaml, to_json
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.files import atomic_path, sync
 from dinotxt.models.weights import write_pickle
-from dinotxt.training.distributed.shards import join, part_of
+from dinotxt.training.distributed import World, join, part_of
 
 CHECKPOINTS = "checkpoints"
 _STATE = "state.pt"
@@ -190,3 +194,52 @@ def _canonical(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(_canonical(value) for value in node)
     return sys.intern(node) if type(node) is str else node
+
+
+class CheckpointWriter:
+    """Copies a state to main memory and writes it in a thread; every process writes its part.
+
+    A checkpoint is valid when the parts of all processes are synced to the disk, and not before.
+    An error comes out at the next call, in all processes alike.
+
+    Args:
+        checkpoints: Where they go.
+        world: The processes.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, world: World) -> None:
+        self.checkpoints = checkpoints
+        self._world = world
+        self._twin = world.twin()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Begin to write a checkpoint, after the one before it is done.
+
+        Raises:
+            CheckpointError: If that one could not be written.
+        """
+        self.wait()
+        self._world.first(lambda: self.checkpoints.stage(step))
+        part = part_of(state, self._world.rank, self._world.size)
+        self._pending = self._pool.submit(self._write, step, part)
+
+    def wait(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            CheckpointError: If it could not be.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Wait, and leave errors to those who called ``wait`` before."""
+        self._pool.shutdown()
+
+    def _write(self, step: int, part: dict[str, Any]) -> None:
+        rank, size = self._world.rank, self._world.size
+        reasons = self._twin.gather(self.checkpoints.write(step, part, rank, size))
+        self._twin.first(lambda: self.checkpoints.commit(step, reasons))

@@ -1,1 +1,5 @@
-"""One step."""
+"""One step: features, loss, gradients, optimiser."""
+
+from dinotxt.training.update.learner import Learner
+
+__all__ = ["Learner"]

@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from dinotxt.inference.loading import keep_freed_memory
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.cost.profile import phase
-from dinotxt.training.distributed.gradients import Gradients
-from dinotxt.training.distributed.parallel import WholeModel, parallelize
-from dinotxt.training.distributed.shards import local
-from dinotxt.training.distributed.world import World
-from dinotxt.training.feed.batches import Batch
+from dinotxt.training.distributed import Gradients, World, local
+from dinotxt.training.feed import Batch
+from dinotxt.training.profile import phase
 from dinotxt.training.update.acceleration import accelerate
 from dinotxt.training.update.objective import Objective
 from dinotxt.training.update.optim import MovingAverage, Optimizer, freeze
+from dinotxt.training.update.parallel import WholeModel, parallelize
 from dinotxt.training.update.step import TrainingStep
 from dinotxt.training.update.towers import TrainedTowers
 

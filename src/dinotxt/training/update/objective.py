@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dinotxt.losses import Exchange, Ring, clip_loss, sigmoid_loss
-from dinotxt.training.loss_config import LossConfig
+from dinotxt.training.config import LossConfig
 
 
 class Objective(nn.Module):

@@ -1,5 +1,6 @@
 """AdamW over the trained parameters (hyper-parameters after DINOv3's text recipe)."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,11 +9,24 @@ from torch import Tensor, nn
 
 from dinotxt.errors import ConfigError
 from dinotxt.training.config import AdamWConfig, GroupConfig
-from dinotxt.training.distributed.shards import cut_like, local, whole
-from dinotxt.training.update.schedule import learning_rate_factor
+from dinotxt.training.distributed import cut_like, local, whole
 
 _NORM_FLOOR = 1e-6  # as in PyTorch's own clipping
 _NO_DECAY = ("norm", "ln_", "bn", "bias", "logit_scale")
+
+
+def learning_rate_factor(step: int, *, steps: int, warmup_steps: int) -> float:
+    """Return the share of the peak learning rate: a linear warm-up, then a cosine to zero.
+
+    Args:
+        step: The step about to be taken, from 0.
+        steps: The length of the run.
+        warmup_steps: Steps until the peak; step ``warmup_steps - 1`` is the first at the peak.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(steps - warmup_steps, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def freeze(model: nn.Module, config: AdamWConfig) -> None:

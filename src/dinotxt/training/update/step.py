@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision import SubsetDraw, Tokens
 from dinotxt.training.config import TrainConfig
-from dinotxt.training.cost.profile import Phase, phase
-from dinotxt.training.distributed.parallel import accumulating
-from dinotxt.training.distributed.world import World
-from dinotxt.training.feed.batches import Batch
+from dinotxt.training.distributed import World
+from dinotxt.training.feed import Batch
+from dinotxt.training.profile import Phase, phase
 from dinotxt.training.update.acceleration import autocast
 from dinotxt.training.update.objective import Objective
+from dinotxt.training.update.parallel import accumulating
 
 
 @dataclass(frozen=True, slots=True)

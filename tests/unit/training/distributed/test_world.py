@@ -12,14 +12,13 @@ import transformers
 from torch import Tensor, nn
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.training.compute import ComputeConfig
-from dinotxt.training.config import TrainConfig
+from dinotxt.training.config import ComputeConfig, TrainConfig
 from dinotxt.training.distributed.gradients import Gradients
-from dinotxt.training.distributed.parallel import parallelize
 from dinotxt.training.distributed.shards import join, part_of
 from dinotxt.training.distributed.world import World, joined
 from dinotxt.training.feed.batches import Batch
 from dinotxt.training.update.learner import Learner
+from dinotxt.training.update.parallel import parallelize
 
 Make = Callable[..., TrainConfig]
 Together = Callable[[int, Callable[[int], Any]], list[Any]]

@@ -2,7 +2,11 @@ import importlib
 import json
 from pathlib import Path
 
-from dinotxt.training.record.log import MetricsLog, StepRecord, TensorBoardLog
+import pytest
+
+from dinotxt.errors import DataError
+from dinotxt.results.skip import Skip
+from dinotxt.training.record.log import MetricsLog, Quarantine, StepRecord, TensorBoardLog
 
 
 def record(step: int) -> StepRecord:
@@ -50,3 +54,36 @@ def test_tensorboard_receives_the_same_numbers(tmp_path: Path) -> None:
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 0.5), (2, 1.0)]
     assert events.Scalars("validation/text_to_image_recall@1")[0].value == 0.5
+
+
+def test_each_pair_is_written_once_also_after_a_restart(tmp_path: Path) -> None:
+    path, heard = tmp_path / "skipped.jsonl", list[Skip]()
+    for _ in range(2):
+        quarantine = Quarantine(path, heard.append)
+        for name in ("a.jpg", "b.jpg", "a.jpg"):
+            quarantine.add(Skip(name, "torn"))
+    assert [skip.path for skip in heard] == ["a.jpg", "b.jpg"]
+    assert [json.loads(line)["path"] for line in path.read_text().splitlines()] == [
+        "a.jpg",
+        "b.jpg",
+    ]
+
+
+def test_a_loss_is_told_once_by_the_callback_or_else_by_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = list[Skip]()
+    Quarantine(tmp_path / "a.jsonl", heard.append).add(Skip("a.jpg", "torn"))
+    assert (heard, caplog.messages) == ([Skip("a.jpg", "torn")], [])
+    Quarantine(tmp_path / "b.jsonl").add(Skip("b.jpg", "torn"))
+    assert caplog.messages == ["left out b.jpg: torn"]
+
+
+def test_too_many_lost_pairs_stop_the_run(tmp_path: Path) -> None:
+    quarantine = Quarantine(tmp_path / "skipped.jsonl")
+    quarantine.add(Skip("a.jpg", "torn"))
+    quarantine.check(10, 0.0)
+    quarantine.add(Skip("b.jpg", "torn"))
+    quarantine.check(10, 0.2)
+    with pytest.raises(DataError, match=r"2 of 10 pairs .* data\.max_skipped \(0\.1\)"):
+        quarantine.check(10, 0.1)

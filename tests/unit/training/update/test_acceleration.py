@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.text.text_encoder import TextBlock
 from dinotxt.models.vision.blocks import VisionBlock
-from dinotxt.training.compute import ComputeConfig
-from dinotxt.training.config import TrainConfig
+from dinotxt.training.config import ComputeConfig, TrainConfig
 from dinotxt.training.distributed.world import World
 from dinotxt.training.feed.batches import Batch
 from dinotxt.training.update.acceleration import accelerate, autocast

@@ -3,7 +3,7 @@ import math
 import torch
 
 from dinotxt.losses import clip_loss
-from dinotxt.training.loss_config import ClipLossConfig, SigmoidLossConfig
+from dinotxt.training.config import ClipLossConfig, SigmoidLossConfig
 from dinotxt.training.update.objective import Objective
 
 

@@ -1,7 +1,8 @@
-"""A closed-form start: ridge regression from pooled image tokens to whitened caption vectors.
+"""What the trained parameters of a new run start from: a saved model, or a closed form.
 
-For few pairs it beats what contrastive training reaches from random weights, above all where
-the captions name few of the things that patches show; the training then only refines it.
+The closed form is a ridge regression from pooled image tokens to whitened caption vectors. For few
+pairs it beats what contrastive training reaches from random weights, above all where the captions
+name few of the things that patches show; the training then only refines it.
 """
 
 from collections.abc import Iterator
@@ -13,18 +14,57 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dinotxt.checkpoints.format import load_model
 from dinotxt.errors import ConfigError
 from dinotxt.models.dinotxt import DinoTxt
+<<<<<<< HEAD:src/dinotxt/training/start/ridge.py
 from dinotxt.models.text import PretrainedTextEncoder
 from dinotxt.models.vision import RawCls, Standardize
 from dinotxt.training.config import RidgeConfig
 from dinotxt.training.feed.batches import Batches
 from dinotxt.training.feed.vision import as_pooled, move
+=======
+from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
+from dinotxt.models.vision.input_norm import RawCls, Standardize
+from dinotxt.training.config import ModelStartConfig, RidgeConfig
+from dinotxt.training.feed import Batches, as_pooled, move
+>>>>>>> bee8a7f (training and losses merged to the new tree; every sub-package has a face):src/dinotxt/training/start.py
 
 _PAIRS = 128
 _STD_FLOOR = 1e-3
 _STD_SHARE = 0.1  # of the mean deviation, so that channels that hardly vary stay quiet
 _EIGENVALUE_FLOOR = 1e-4  # of the largest one
+
+
+def start(
+    model: DinoTxt,
+    batches: Batches,
+    config: RidgeConfig | ModelStartConfig,
+    *,
+    device: torch.device,
+) -> None:
+    """Set the trained parameters of a model in eval mode on ``device``.
+
+    Raises:
+        ConfigError: If the model does not suit the start.
+        CheckpointError: If a saved model cannot be loaded, or is of another architecture.
+    """
+    if isinstance(config, RidgeConfig):
+        start_from_ridge(model, batches, config, device=device)
+        return
+    if not config.path.is_dir():
+        raise ConfigError(f"start.path: there is no model folder {config.path}: train it first.")
+    saved = load_model(config.path).model.trainable_state_dict()
+    model.load_trainable(saved | _fresh(model, config.fresh), config.path)
+
+
+def _fresh(model: DinoTxt, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the parameters of a model whose names begin so."""
+    own = model.trainable_state_dict()
+    unknown = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in own)]
+    if unknown:
+        raise ConfigError(f"start.fresh: no trained parameter's name begins with {unknown[0]}.")
+    return {name: value for name, value in own.items() if name.startswith(prefixes)}
 
 
 class _Moments:

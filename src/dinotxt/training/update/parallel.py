@@ -16,10 +16,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from dinotxt.models.dinotxt import DinoTxt
-from dinotxt.training.compute import ComputeConfig
-from dinotxt.training.distributed.gradients import large_tables
-from dinotxt.training.distributed.shards import whole
-from dinotxt.training.distributed.world import World
+from dinotxt.training.config import ComputeConfig
+from dinotxt.training.distributed import World, large_tables, whole
 from dinotxt.training.update.towers import TrainedTowers
 
 _BUCKET_MB = 8  # the last one travels when nothing is left to compute

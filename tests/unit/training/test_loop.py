@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dinotxt.training.signals import StopRequest
+from dinotxt.training.loop import StopRequest
 
 
 def test_the_first_signal_is_heard_and_the_second_acts_as_usual() -> None:

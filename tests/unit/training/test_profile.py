@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.training.cost.profile import PHASES, StepProfiler, end_step, phase
+from dinotxt.training.profile import PHASES, StepProfiler, end_step, phase
 
 
 def steps(count: int) -> None:
