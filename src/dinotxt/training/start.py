@@ -17,18 +17,10 @@ from torch import Tensor, nn
 from dinotxt.checkpoints.format import load_model
 from dinotxt.errors import ConfigError
 from dinotxt.models.dinotxt import DinoTxt
-<<<<<<< HEAD:src/dinotxt/training/start/ridge.py
 from dinotxt.models.text import PretrainedTextEncoder
 from dinotxt.models.vision import RawCls, Standardize
-from dinotxt.training.config import RidgeConfig
-from dinotxt.training.feed.batches import Batches
-from dinotxt.training.feed.vision import as_pooled, move
-=======
-from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
-from dinotxt.models.vision.input_norm import RawCls, Standardize
 from dinotxt.training.config import ModelStartConfig, RidgeConfig
 from dinotxt.training.feed import Batches, as_pooled, move
->>>>>>> bee8a7f (training and losses merged to the new tree; every sub-package has a face):src/dinotxt/training/start.py
 
 _PAIRS = 128
 _STD_FLOOR = 1e-3

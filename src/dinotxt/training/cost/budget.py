@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from dinotxt.models.config import TransformerTextConfig
-from dinotxt.models.text.text_encoder import TextEncoder
-from dinotxt.models.vision.vision_head import VisionHead
+from dinotxt.models.text import TextEncoder
+from dinotxt.models.vision import VisionHead
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.cost.ledger import Ledger, StepFlops
 from dinotxt.training.feed import needed_patches

@@ -9,15 +9,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-<<<<<<< HEAD
 from dinotxt.models.text import TextBlock
 from dinotxt.models.vision import VisionBlock
-from dinotxt.training.compute import ComputeConfig
-=======
-from dinotxt.models.text.text_encoder import TextBlock
-from dinotxt.models.vision.blocks import VisionBlock
 from dinotxt.training.config import ComputeConfig
->>>>>>> bee8a7f (training and losses merged to the new tree; every sub-package has a face)
 
 _log = logging.getLogger(__name__)
 

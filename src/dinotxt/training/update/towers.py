@@ -8,14 +8,7 @@ from torch import Tensor, nn
 
 from dinotxt.losses import gram_loss
 from dinotxt.models.dinotxt import DinoTxt
-<<<<<<< HEAD
 from dinotxt.models.vision import SubsetDraw, Tokens
-from dinotxt.training.feed.batches import Batch
-from dinotxt.training.loss_config import GramConfig
-from dinotxt.training.update.mixup import Mixture
-=======
-from dinotxt.models.vision.drop_path import SubsetDraw
-from dinotxt.models.vision.tokens import Tokens
 from dinotxt.training.config import GramConfig
 from dinotxt.training.feed import Batch
 
@@ -51,7 +44,6 @@ class Mixture:
         """Mix the tokens of pictures, each with that of the same place."""
         cls, registers, patches = map(self.blend, (tokens.cls, tokens.registers, tokens.patches))
         return Tokens(cls, registers, patches, tokens.grid)
->>>>>>> bee8a7f (training and losses merged to the new tree; every sub-package has a face)
 
 
 class TrainedTowers(nn.Module):
