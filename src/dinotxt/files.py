@@ -1,12 +1,14 @@
-"""Files that are either whole or absent: atomic writes, hashes and the cache folder."""
+"""Files that are either whole or absent, in folders that are ours and have one writer."""
 
 import hashlib
 import json
 import os
 import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from dinotxt.errors import DataError
 
 _CHUNK_BYTES = 1 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")  # a byte of a name that is not UTF-8
+_LOCK, _HOLDER = ".lock", ".lock.json"
+_UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that ``atomic_path`` gives
 
 
 @contextmanager
@@ -39,6 +43,84 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_writer(folder: str | Path, verb: str) -> Iterator[None]:
+    """Hold a folder for writing during the block; a second writer is refused and told by whom.
+
+    The lock is one of the operating system on ``.lock`` in the folder: it is free again when the
+    process ends, however it ends, and processes forked from it do not keep it. The file stays.
+    Take it before the first look at what the folder holds, and write nothing there without it::
+
+        check_own_folder(output, "run.json")
+        with one_writer(output, "train"):
+            ...
+
+    Args:
+        folder: Made where it is missing.
+        verb: What writes, as the second one should be told: ``train``, ``index``.
+
+    Raises:
+        DataError: If another process, or this one, holds the folder.
+        OSError: If nothing can be written there.
+    """
+    from filelock import FileLock, Timeout
+
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        message = f"{folder} is being written by {_holder(target)}: wait until it has ended."
+        raise DataError(message) from None
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        own = {"verb": verb, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        write_json(target / _HOLDER, own)
+        yield
+    finally:
+        (target / _HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(folder: Path) -> str:
+    """Return in words who holds a folder."""
+    try:
+        known = read_json(folder / _HOLDER)
+        return "`dinotxt {verb}` (process {pid} on {host}, since {since})".format_map(known)
+    except (DataError, KeyError, TypeError):  # it holds the lock and has not said so yet
+        return "another process"
+
+
+def check_own_folder(folder: str | Path, marker: str) -> None:
+    """Refuse to write into a folder that holds what others put there.
+
+    Args:
+        folder: May be missing or empty; what a killed ``atomic_path`` left there does not count.
+        marker: The file that every folder of this kind has, such as ``manifest.json``; what
+            it says is for the caller to check.
+
+    Raises:
+        DataError: If there is something and no marker; the message names one of the files.
+    """
+    target = Path(folder)
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{folder} is a file: give a folder.")
+    if not target.exists() or (target / marker).is_file():
+        return
+    names = sorted(path.name for path in target.iterdir())
+    others = [n for n in names if n not in {_LOCK, _HOLDER} and not _UNFINISHED.fullmatch(n)]
+    if others:
+        raise DataError(f"{folder} holds other files ({others[0]}): give an empty or a new folder.")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed ``atomic_path`` left directly in a folder of our own."""
+    for path in folder.iterdir():
+        if _UNFINISHED.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -19,6 +19,7 @@ from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.pipeline import curate
 from dinotxt.data.order.curated import CuratedPairs
 from dinotxt.errors import ConfigError, DataError
+from dinotxt.files import one_writer
 
 
 def _run(settings: dict[str, Any], verb: str, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -240,14 +241,54 @@ def test_what_cannot_work_is_refused_before_pictures_are_embedded(
     assert not (Path(settings["output"]) / "embed").exists()
 
 
-@pytest.mark.parametrize("output", ["taken", "taken/below"])
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("taken", "taken is a file"), ("taken/below", r"taken.* stopped: .*another `output`")],
+)
 def test_an_output_that_cannot_be_written_is_told_in_one_message(
-    settings: dict[str, Any], tmp_path: Path, output: str
+    settings: dict[str, Any], tmp_path: Path, output: str, message: str
 ) -> None:
     (tmp_path / "taken").touch()
     settings["output"] = str(tmp_path / output)
-    with pytest.raises(DataError, match=r"taken.* stopped: .*another `output`"):
+    with pytest.raises(DataError, match=message):
         curate(load_config(CurationConfig, settings), "metadata")
+
+
+def test_the_folder_of_the_configuration_is_not_taken_as_output(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    settings["output"] = str(own)
+    for name in ("config.yaml", ".notes.abcdefgh.tmp"):
+        (own / name).write_text("mine")
+    with pytest.raises(DataError, match=r"own holds other files \(config\.yaml\)"):
+        curate(load_config(CurationConfig, settings), "metadata")
+    assert sorted(path.name for path in own.iterdir()) == [".notes.abcdefgh.tmp", "config.yaml"]
+
+
+def test_a_curation_deletes_only_its_own_unfinished_files(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    config = load_config(CurationConfig, settings)
+    curate(config, "metadata")
+    (config.output / "notes").mkdir()
+    stranger = config.output / "notes" / ".draft.abcdefgh.tmp"
+    own = config.output / "metadata" / ".entries.txt.abcdefgh.tmp"
+    for path in (stranger, own):
+        path.touch()
+    curate(config, "metadata")
+    assert stranger.exists()
+    assert not own.exists()
+
+
+def test_two_curations_of_one_output_do_not_meet(settings: dict[str, Any]) -> None:
+    config = load_config(CurationConfig, settings)
+    with (
+        one_writer(config.output, "curate"),
+        pytest.raises(DataError, match=r"is being written by `dinotxt curate` \(process"),
+    ):
+        curate(config, "metadata")
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_later(
@@ -260,7 +301,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    for module in ("text", "embedding", "level", "joint"):
+    for module in ("text.stages", "pictures.embedding", "pictures.level", "joint"):
         with monkeypatch.context() as patch:
             patch.setattr(f"dinotxt.curation.{module}.save_array", full)
             with pytest.raises(DataError, match="No space left on device"):

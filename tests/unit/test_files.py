@@ -1,12 +1,25 @@
 import errno
 import hashlib
 import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dinotxt.errors import DataError
-from dinotxt.files import atomic_path, cache_dir, read_json, sha256_file, write_json
+from dinotxt.files import (
+    atomic_path,
+    cache_dir,
+    check_own_folder,
+    one_writer,
+    read_json,
+    remove_unfinished,
+    sha256_file,
+    write_json,
+)
 
 
 def _write_half(target: Path) -> None:
@@ -74,3 +87,66 @@ def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
 def test_the_cache_folder_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DINOTXT_CACHE", str(tmp_path))
     assert cache_dir() == tmp_path
+
+
+_HOLD = """
+import multiprocessing, sys, time
+from dinotxt.files import one_writer
+
+with one_writer(sys.argv[1], "train"):
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(20,), daemon=True).start()
+    print("held", flush=True)
+    time.sleep(20)
+"""
+
+
+def test_a_second_writer_is_told_who_holds_the_folder_until_that_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        said = rf"`dinotxt train` \(process {holder.pid} on {socket.gethostname()}, since \d{{4}}-"
+        with pytest.raises(DataError, match=said), one_writer(tmp_path / "run", "train"):
+            pass
+        holder.send_signal(signal.SIGKILL)  # its own child lives on
+        holder.wait()
+        with one_writer(tmp_path / "run", "train"):
+            assert read_json(tmp_path / "run" / ".lock.json")["pid"] == os.getpid()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_one_process_does_not_hold_a_folder_twice(tmp_path: Path) -> None:
+    again = pytest.raises(DataError, match=f"process {os.getpid()} on")
+    with one_writer(tmp_path, "curate"), again, one_writer(tmp_path, "curate"):
+        pass
+    with one_writer(tmp_path, "curate"):
+        (tmp_path / ".lock.json").write_text("torn")
+        with pytest.raises(DataError, match="written by another"), one_writer(tmp_path, "index"):
+            pass
+
+
+def test_a_folder_of_others_is_not_taken(tmp_path: Path) -> None:
+    check_own_folder(tmp_path / "missing", "manifest.json")
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".manifest.json.a1b2c3d4.tmp").touch()
+    check_own_folder(tmp_path, "manifest.json")
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(DataError, match=r"holds other files \(holiday\.jpg\)"):
+        check_own_folder(tmp_path, "manifest.json")
+    with pytest.raises(DataError, match="is a file"):
+        check_own_folder(tmp_path / "holiday.jpg", "manifest.json")
+    (tmp_path / "manifest.json").touch()
+    check_own_folder(tmp_path, "manifest.json")
+
+
+def test_only_the_names_of_atomic_writes_are_cleaned(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.npy") as temporary:
+        left = tmp_path / temporary.name
+        for name in ("notes.tmp", ".notes.tmp", ".cache.12.tmp"):
+            (tmp_path / name).touch()
+        remove_unfinished(tmp_path)
+        assert not left.exists()
+        temporary.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".cache.12.tmp", ".notes.tmp", "a.npy", "notes.tmp",
+    ]  # fmt: skip

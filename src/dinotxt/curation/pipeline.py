@@ -1,12 +1,13 @@
 """The stages of a curation in their order; a stage that is done is not done again."""
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dinotxt.config import dump_yaml
+from dinotxt.config import to_json
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import Engine, open_engine
 from dinotxt.curation.joint import draw_epoch, join_probabilities
@@ -15,12 +16,21 @@ from dinotxt.curation.stage import StageReport
 from dinotxt.curation.text.metadata import build_metadata, needs_captions
 from dinotxt.curation.text.stages import balance_captions, match_captions
 from dinotxt.errors import DataError
-from dinotxt.files import atomic_path
+from dinotxt.files import (
+    check_own_folder,
+    one_writer,
+    read_json,
+    remove_unfinished,
+    write_json,
+)
 
 Verb = Literal["metadata", "match", "balance", "embed", "cluster", "draw", "run"]
 Progress = Callable[[str, int, int], None]
 
-_WHERE = ("output", "engine", "workers", "address")  # keys that change no byte of the results
+_WHERE = {"output", "engine", "workers", "address"}  # keys that change no byte of the results
+_MARKER = "curation.json"  # what tells our output from a folder of the user's
+_FORMAT = {"format": "curation 1"}
+_FOLDERS = ("pairs", "metadata", "match", "balance", "embed", "cluster", "image", "keep", "draws")
 
 
 def curate(
@@ -49,23 +59,40 @@ def curate(
 def _curate(
     config: CurationConfig, verb: Verb, epoch: int, progress: Progress | None
 ) -> dict[str, Any]:
-    config.output.mkdir(parents=True, exist_ok=True)
-    for unfinished in config.output.rglob(".*.tmp"):  # of a run that was killed
-        unfinished.unlink(missing_ok=True)
-    with open_engine(config.engine, config.workers, config.address) as engine:
-        pipeline = Pipeline(config, _Watched(engine, progress))
-        if verb == "draw":
-            result = pipeline.draw(epoch)
-        elif verb == "run":
-            result = pipeline.run(epoch)
-        else:
-            result = getattr(pipeline, verb)().to_dict()
-        result["skipped"] = pipeline.skipped()
-    with atomic_path(config.output / "config.yaml") as temporary:  # at last: nothing was refused
-        temporary.write_text(dump_yaml(config, without=_WHERE), "utf-8")
+    check_own_folder(config.output, _MARKER)
+    with one_writer(config.output, "curate"):
+        _clean(config.output)
+        if not (config.output / _MARKER).exists():
+            write_json(config.output / _MARKER, _FORMAT)
+        with open_engine(config.engine, config.workers, config.address) as engine:
+            pipeline = Pipeline(config, _Watched(engine, progress))
+            if verb == "draw":
+                result = pipeline.draw(epoch)
+            elif verb == "run":
+                result = pipeline.run(epoch)
+            else:
+                result = getattr(pipeline, verb)().to_dict()
+            result["skipped"] = pipeline.skipped()
+        own = {k: v for k, v in to_json(config).items() if k not in _WHERE}  # nothing was refused
+        write_json(config.output / _MARKER, {**_FORMAT, "config": own})
     for part in (result, *result.get("stages", [])):
         part["files"] = [str(config.output / file) for file in part["files"]]
     return result
+
+
+def _clean(output: Path) -> None:
+    """Delete what a killed run left behind, in the folders of the stages alone.
+
+    Raises:
+        DataError: If the marker is that of another kind of folder.
+    """
+    marker = output / _MARKER
+    if marker.exists() and read_json(marker).get("format") != _FORMAT["format"]:
+        raise DataError(f"{marker} is not that of a curation: give another `output`.")
+    remove_unfinished(output)
+    for name in _FOLDERS:
+        for folder, _, _ in os.walk(output / name):
+            remove_unfinished(Path(folder))
 
 
 @contextmanager

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from dinotxt.data.pictures import ImageSource, printable, scan, sort_key
 from dinotxt.errors import BackendError, DataError
+from dinotxt.files import check_own_folder, one_writer
 from dinotxt.inference.encoder import Encoder, unit
 from dinotxt.results.hit import Hit
 from dinotxt.results.skip import Skip
 from dinotxt.search.engines.approximation import open_index
 from dinotxt.search.engines.exact import Vectors
 from dinotxt.search.query import encode_query
-from dinotxt.search.store.lock import locked
 from dinotxt.search.store.segment import Record, Segment
-from dinotxt.search.store.store import Engine, Store
+from dinotxt.search.store.store import MANIFEST, Engine, Store
 from dinotxt.search.store.thumbnails import Thumbnails, small_copy
 from dinotxt.search.store.writing import check_model, prepare
 from dinotxt.search.update import Changes, Update, Work
@@ -141,8 +141,8 @@ class ImageIndex:
         )
         target = Path(path)
         try:
-            target.mkdir(parents=True, exist_ok=True)
-            with locked(target):
+            check_own_folder(target, MANIFEST)
+            with one_writer(target, "index"):
                 store = prepare(target, root, encoder)
                 store.set_up(engine=settings.engine, thumbnails=settings.thumbnails)
                 changes = Update(store, work).run(entries, unlisted)

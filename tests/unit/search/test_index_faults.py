@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from dinotxt.errors import BackendError, DataError
+from dinotxt.files import one_writer
 from dinotxt.inference.encoder import Encoder
 from dinotxt.results.skip import Skip
 from dinotxt.search import index as index_module
 from dinotxt.search.index import ImageIndex
-from dinotxt.search.store.lock import locked
 
 MakePicture = Callable[..., Path]
 MakeEncoder = Callable[..., Encoder]
@@ -197,7 +197,7 @@ def test_an_index_that_is_being_written_is_not_touched(
 ) -> None:
     path = album.parent / "index"
     ImageIndex.build(make_encoder(), album, path)
-    with locked(path), pytest.raises(DataError, match="Another process"):
+    with one_writer(path, "index"), pytest.raises(DataError, match="written by `dinotxt index`"):
         ImageIndex.build(make_encoder(), album, path)
 
 

@@ -13,14 +13,13 @@ from typing import Any, Literal
 
 from dinotxt.config import configuration, load_config
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.files import read_json, write_json
+from dinotxt.files import read_json, remove_unfinished, write_json
 from dinotxt.search.store.segment import Segment, remove_segment
 
 Engine = Literal["auto", "exact", "hnsw", "ivf-pq"]
 ApproximateEngine = Literal["hnsw", "ivf-pq"]
 
-_MANIFEST = "manifest.json"
-_LEFTOVER = re.compile(r"\.lock|\..*\.tmp")
+MANIFEST = "manifest.json"
 
 
 @configuration
@@ -90,31 +89,22 @@ class Store:
         Raises:
             DataError: If there is none or its manifest cannot be understood.
         """
-        if not (folder / _MANIFEST).is_file():
+        if not (folder / MANIFEST).is_file():
             raise DataError(
                 f"{folder} is not an index: make one with `dinotxt index FOLDER --out {folder}`."
             )
         try:
-            return cls(folder, load_config(Manifest, read_json(folder / _MANIFEST)))
+            return cls(folder, load_config(Manifest, read_json(folder / MANIFEST)))
         except ConfigError as error:
             raise DataError(
-                f"{folder / _MANIFEST} is damaged or of a newer dinotxt: delete {folder} and index "
+                f"{folder / MANIFEST} is damaged or of a newer dinotxt: delete {folder} and index "
                 "again."
             ) from error
 
     @classmethod
     def create(cls, folder: Path, manifest: Manifest) -> "Store":
-        """Start an index in an empty folder, which must exist.
-
-        Raises:
-            DataError: If something else lies there.
-        """
-        strangers = [p.name for p in folder.iterdir() if not _LEFTOVER.fullmatch(p.name)]
-        if strangers:
-            raise DataError(
-                f"{folder} holds other files ({strangers[0]}): give an empty or a new folder."
-            )
-        write_json(folder / _MANIFEST, asdict(manifest))
+        """Start an index in an empty folder, which must exist."""
+        write_json(folder / MANIFEST, asdict(manifest))
         return cls(folder, manifest)
 
     def base(self) -> Segment | None:
@@ -171,11 +161,11 @@ class Store:
 
     def clean(self) -> None:
         """Delete what a stopped run left behind."""
+        remove_unfinished(self.folder)
         named = {self.manifest.base, *self.pieces(), *self._approximate_names()}
         for path in self.folder.iterdir():
             name = path.name.split(".")[0]
-            is_temporary = path.name.endswith(".tmp") and path.name.startswith(".")
-            if is_temporary or (name.startswith("approximate-") and name not in named):
+            if name.startswith("approximate-") and name not in named:
                 path.unlink(missing_ok=True)
             elif re.fullmatch(r"(base|piece)-\d{6,}", name) and name not in named:
                 remove_segment(self.folder, name)
@@ -192,12 +182,12 @@ class Store:
 
     def _commit(self, **changes: Any) -> None:
         self.manifest = replace(self.manifest, **changes)
-        write_json(self.folder / _MANIFEST, asdict(self.manifest))
+        write_json(self.folder / MANIFEST, asdict(self.manifest))
 
 
 def recorded_model(folder: Path) -> tuple[str, int] | None:
     """Return the model's name and input size of an index; None if there is no index yet."""
-    if not (folder / _MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file():
         return None
     manifest = Store.open(folder).manifest
     return manifest.model, manifest.size

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dinotxt.errors import DataError
 from dinotxt.inference.encoder import Encoder
-from dinotxt.search.store.store import Manifest, Store
+from dinotxt.search.store.store import MANIFEST, Manifest, Store
 
 
 def prepare(target: Path, root: Path, encoder: Encoder) -> Store:
@@ -13,7 +13,7 @@ def prepare(target: Path, root: Path, encoder: Encoder) -> Store:
     Raises:
         DataError: If it is another model's, another folder's or not of this input size.
     """
-    if not (target / "manifest.json").exists():
+    if not (target / MANIFEST).exists():
         return Store.create(
             target,
             Manifest(
