@@ -230,8 +230,7 @@ def _run(
     settings: Mapping[str, Any],
 ) -> None:
     with session(f"analyze {kind}", json_path, quiet) as current:
-        from dinotxt.evaluation.job import Job
-        from dinotxt.evaluation.options import parse_options
+        from dinotxt.evaluation.job import Job, parse_options
 
         parsed = parse_options(dict(settings))
         encoder = load_encoder(model, device=device)

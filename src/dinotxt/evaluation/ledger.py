@@ -1,4 +1,7 @@
-"""What an evaluation has done so far, on disk: one row a picture, so a killed run goes on."""
+"""What an evaluation has done so far, on disk: one row a picture, so a killed run goes on.
+
+``image_features`` is the pass over the pictures of a data set that keeps its features there.
+"""
 
 import hashlib
 import json
@@ -6,19 +9,21 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.config import differences
+from dinotxt.data.pictures import Stored
 from dinotxt.errors import ConfigError, DataError
+from dinotxt.evaluation.job import Job
 from dinotxt.files import atomic_path, read_json, write_json
+from dinotxt.inference.decoding import EncodedImages
 
 _MANIFEST = "evaluation.json"
 _SECONDS = 20.0
 _BYTES = 1 << 26
-
 Rows = tuple[NDArray[np.int64], NDArray[Any]]
 
 
@@ -106,3 +111,54 @@ def fingerprint(keys: Iterable[str]) -> str:
 def missing(done: Sequence[bool] | NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the positions that are not done."""
     return np.flatnonzero(~np.asarray(done, dtype=bool))
+
+
+class Keyed(Protocol):
+    """A picture with a key."""
+
+    @property
+    def key(self) -> str:
+        """A name that no other picture of the data has."""
+
+    @property
+    def image(self) -> Stored:
+        """Where the picture lies."""
+
+
+def image_features(job: Job, items: Sequence[Keyed]) -> Iterator[EncodedImages]:
+    """Yield the features of the pictures, each once, first those of an earlier run.
+
+    Pictures that cannot be used are reported and left out. With ``resume`` the features are kept
+    in that folder, so that other classes or templates cost no second pass.
+
+    Raises:
+        ConfigError: If the folder of ``resume`` belongs to another evaluation.
+        DataError: If a picture cannot be used and nobody is to be told.
+    """
+    identity = {
+        "rows": "image features",
+        "model": job.encoder.fingerprint,
+        "transform": job.encoder.transform.fingerprint,
+        "pictures": fingerprint(item.key for item in items),
+    }
+    ledger = Ledger(job.options.resume, identity)
+    done = np.zeros(len(items), dtype=bool)
+    for positions, rows in ledger.rows():
+        done[positions] = True
+        job.progress(int(done.sum()), len(items))
+        yield EncodedImages(positions, rows)
+    left = missing(done)
+    kept = len(items) - len(left)
+    try:
+        for batch in job.encoder.stream_images(
+            (items[position].image for position in left),
+            batch_size=job.options.batch_size or 32,
+            num_workers=job.options.num_workers,
+            on_skip=job.skip,
+        ):
+            positions = left[batch.indices]
+            ledger.add(positions, batch.features)
+            yield EncodedImages(positions, batch.features)
+            job.progress(kept + int(batch.indices[-1]) + 1, len(items))
+    finally:
+        ledger.save()

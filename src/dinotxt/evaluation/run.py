@@ -7,11 +7,9 @@ from typing import Any, get_args
 
 from dinotxt.data.pictures import Transform
 from dinotxt.errors import ConfigError
-from dinotxt.evaluation.classification import evaluate_classification
-from dinotxt.evaluation.job import Job
-from dinotxt.evaluation.options import Options, Task, parse_options
-from dinotxt.evaluation.retrieval import evaluate_retrieval
+from dinotxt.evaluation.job import Job, Options, Task, parse_options
 from dinotxt.evaluation.segmentation import evaluate_segmentation
+from dinotxt.evaluation.zero_shot import evaluate_classification, evaluate_retrieval
 from dinotxt.inference.encoder import Encoder
 from dinotxt.results.report import Report
 from dinotxt.results.skip import Skip
@@ -48,7 +46,7 @@ def evaluate(
             as ``ade20k:/data/ADEChallengeData2016`` (see the guide on evaluation).
         on_skip: Told of every picture that cannot be used; None raises an error instead.
         progress: Called with (done, total) pictures.
-        options: The fields of ``dinotxt.evaluation.options.Options``, such as
+        options: The fields of ``dinotxt.evaluation.job.Options``, such as
             ``classes="imagenet"``, ``templates="openai-80"``, ``every=6`` or
             ``mode=SlidingWindow(448, 224)``.
 

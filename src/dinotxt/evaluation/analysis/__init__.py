@@ -4,11 +4,10 @@ from dinotxt.evaluation.analysis.boundaries import analyze_boundaries
 from dinotxt.evaluation.analysis.class_names import analyze_class_names
 from dinotxt.evaluation.analysis.embeddings import analyze_embeddings
 from dinotxt.evaluation.analysis.errors import analyze_errors
-from dinotxt.evaluation.analysis.finding import Example, Finding
-from dinotxt.evaluation.analysis.name_search import Search
+from dinotxt.evaluation.analysis.naming import Search
+from dinotxt.evaluation.analysis.study import Finding
 
 __all__ = [
-    "Example",
     "Finding",
     "Search",
     "analyze_boundaries",

@@ -13,11 +13,18 @@ from PIL import Image
 from dinotxt.data.readers import IGNORED, MaskedImage
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
-from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
 from dinotxt.evaluation.analysis.labelling import Labeller, LabelMap, best_labels, labeller
 from dinotxt.evaluation.analysis.regions import region_means
-from dinotxt.evaluation.analysis.study import Sample, Study, mode_settings, open_study
-from dinotxt.evaluation.analysis.tally import Tally
+from dinotxt.evaluation.analysis.study import (
+    Example,
+    Finding,
+    Sample,
+    Study,
+    Tally,
+    mode_settings,
+    open_study,
+    strongest,
+)
 from dinotxt.evaluation.job import Job
 from dinotxt.evaluation.segmentation import chosen_mode
 from dinotxt.inference.dense import HighRes, cosines

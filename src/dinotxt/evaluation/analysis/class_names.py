@@ -17,7 +17,6 @@ from PIL import Image
 from dinotxt.data.readers import MaskedImage
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
-from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
 from dinotxt.evaluation.analysis.labelling import (
     Columns,
     Labeller,
@@ -25,9 +24,17 @@ from dinotxt.evaluation.analysis.labelling import (
     best_labels,
     labeller,
 )
-from dinotxt.evaluation.analysis.name_search import NameSearch, Search
-from dinotxt.evaluation.analysis.study import Sample, Study, mode_settings, open_study
-from dinotxt.evaluation.analysis.tally import Tally
+from dinotxt.evaluation.analysis.naming import NameSearch, Search
+from dinotxt.evaluation.analysis.study import (
+    Example,
+    Finding,
+    Sample,
+    Study,
+    Tally,
+    mode_settings,
+    open_study,
+    strongest,
+)
 from dinotxt.evaluation.job import Job
 from dinotxt.results.report import Metric
 from dinotxt.text.prompt import synonyms

@@ -9,10 +9,16 @@ from PIL import Image
 from dinotxt.data.readers import MaskedImage
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
-from dinotxt.evaluation.analysis.finding import Example, Finding, strongest
 from dinotxt.evaluation.analysis.labelling import Labeller, labeller
-from dinotxt.evaluation.analysis.study import Study, mode_settings, open_study
-from dinotxt.evaluation.analysis.tally import Tally
+from dinotxt.evaluation.analysis.study import (
+    Example,
+    Finding,
+    Study,
+    Tally,
+    mode_settings,
+    open_study,
+    strongest,
+)
 from dinotxt.evaluation.job import Job
 from dinotxt.models.config import Embedding
 from dinotxt.results.report import Metric

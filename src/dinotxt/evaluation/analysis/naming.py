@@ -1,17 +1,132 @@
-"""The search for class names: whose words, taken together, label known pixels best."""
+"""The search for class names: whose words, taken together, label known pixels best.
 
-from collections.abc import Mapping, Sequence
+From the outside in: ``NameSearch`` has the known places and the words near each name,
+``search_names`` tries them, ``near_words`` and ``nearest_names`` rank the vocabulary.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.inference.encoder import Features, unit
+from dinotxt.data.readers import IGNORED
+from dinotxt.errors import ConfigError
+from dinotxt.evaluation.analysis.labelling import Labeller, labeller
+from dinotxt.evaluation.analysis.regions import centre_labels, dense_features
+from dinotxt.evaluation.analysis.study import Study
+from dinotxt.inference.encoder import Encoder, Features, unit
+from dinotxt.inference.prompt_cache import kept_embeddings
+from dinotxt.results.skip import Progress
 from dinotxt.text.prompt import synonyms
+from dinotxt.text.wordnet import wordnet_nouns
 
+_TEMPLATES = "simple"  # one prompt a word: the vocabulary is large
 _LEAST_GAIN = 0.001  # of mean IoU: below it a change is chance
 _ROUNDS = 3  # each adds one word to a name at most
 _BLOCKS = 5
+_STRIDE = 8  # pixels between the places that names are searched on
+_MOST_CELLS = 1 << 18
+_NUM_LISTED = 5  # nearest words in the report
+
+
+def read_vocabulary(path: Path | None) -> tuple[str, ...]:
+    """Return the words of a file, one a line; None takes WordNet's nouns.
+
+    Raises:
+        ConfigError: If the file cannot be read or has no word.
+    """
+    if path is None:
+        return tuple(wordnet_nouns())
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The vocabulary {path} cannot be read: {error}.") from None
+    words = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not words:
+        raise ConfigError(f"The vocabulary {path} is empty: give one word a line.")
+    return words
+
+
+def encode_words(
+    encoder: Encoder, words: Sequence[str], *, progress: Progress | None = None
+) -> Features:
+    """Return what patches compare with for each word, ``[V, Dp]``; kept on disk.
+
+    Args:
+        encoder: The model.
+        words: The vocabulary.
+        progress: Called with (done, total) words.
+    """
+    patterns = encoder.defaults.find_templates(_TEMPLATES)
+
+    def encode(labels: Sequence[str], *, progress: Progress) -> Features:
+        return encoder.dense_text(encoder.average_prompts(labels, patterns, progress=progress))
+
+    return kept_embeddings(
+        words,
+        patterns,
+        fingerprint=f"{encoder.fingerprint} patches",
+        width=encoder.towers.patch_dim,
+        encode=encode,
+        progress=progress,
+    )
+
+
+def near_words(
+    words: Sequence[str], text: Features, regions: Features, names: Features, count: int
+) -> list[list[tuple[str, float]]]:
+    """Return the words nearest to the name of each region, with their cosines to the region.
+
+    Words that are far from the name fit the pictures of a search by chance alone.
+
+    Args:
+        words: The vocabulary.
+        text: ``[V, Dp]``, the words.
+        regions: ``[C, Dp]`` of length 1, the mean dense feature of each class.
+        names: ``[C, Dp]`` of length 1, the name of each class.
+        count: How many a region.
+
+    Returns:
+        The nearest to the region first.
+    """
+    chosen = []
+    for region, name in zip(regions, names, strict=True):
+        akin = np.array(_top(text @ name, count))
+        cosines = text[akin] @ region
+        order = _top(cosines, count)
+        chosen.append([(words[akin[place]], float(cosines[place])) for place in order])
+    return chosen
+
+
+def nearest_names(
+    words: Sequence[str],
+    near: Features,
+    classes: Sequence[int],
+    names: Sequence[str],
+    free: Collection[int],
+) -> tuple[str, ...]:
+    """Return the names with the nearest word in place of each free one; no word is there twice.
+
+    Args:
+        words: The vocabulary.
+        near: ``[C, V]``, the cosines of the classes that occur with the words.
+        classes: Their numbers.
+        names: The names of all classes.
+        free: The classes that get another name.
+    """
+    chosen = list(names)
+    for label, values in zip(classes, near, strict=True):
+        if label in free:
+            order = (words[place] for place in _top(values, len(names)))
+            chosen[label] = next((word for word in order if word not in chosen), names[label])
+    return tuple(chosen)
+
+
+def _top(values: Features, count: int) -> list[int]:
+    return [int(place) for place in np.argsort(-values, kind="stable")[:count]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,3 +247,129 @@ def _sure_gain(gains: Features) -> float:
     blocks = gains[1:]
     error = blocks.std(ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else 0.0
     return float(min(gains[0], blocks.mean() - error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How class names are searched.
+
+    Attributes:
+        data: The data set to search on; its classes are those of the set to score on.
+        vocabulary: A file with one word a line; None: WordNet's nouns.
+        method: ``synonym`` adds to a name up to three words that label the pictures better with
+            it, as ``name | word``; ``nearest`` takes the nearest word in its place (dino.txt, 4.5).
+        candidates: How many words near a class's name are tried, by ``synonym``.
+        overrides: Names by class that are set by hand and not searched.
+    """
+
+    data: str
+    vocabulary: Path | None = None
+    method: Literal["synonym", "nearest"] = "synonym"
+    candidates: int = 20
+    overrides: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NameSearch:
+    """The search on one data set.
+
+    Attributes:
+        study: The data set.
+        search: The settings.
+    """
+
+    study: Study
+    search: Search
+
+    def run(self) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Return the names, in the order of the classes, and the tables of the report.
+
+        Raises:
+            ConfigError: If an override names no class.
+            DataError: If no picture can be used.
+        """
+        labels = self.study.labels
+        names = self._overridden()
+        look = labeller(self.study.job, names)
+        words = read_vocabulary(self.search.vocabulary)
+        text = encode_words(look.encoder, words, progress=self.study.job.progress)
+        cells = self._cells(look)
+        classes, means = _class_means(cells)
+        free = [label for label in classes if labels[label] == names[label]]
+        near = near_words(words, text, means, look.text[classes], self.search.candidates)
+        if self.search.method == "nearest":
+            chosen = nearest_names(words, means @ text.T, classes, names, free)
+            after = labeller(self.study.job, chosen).text
+            history = [cells.miou(cells.scores(one).argmax(axis=0)) for one in (look.text, after)]
+        else:
+            offered = self._candidates(near, classes, free)
+            chosen, history = search_names(cells, names, look.text, offered)
+        tables = {
+            "search": {
+                "method": self.search.method,
+                "data": self.search.data,
+                "pictures": len(self.study.items),
+                "places": len(cells.labels),
+                "words": len(words),
+                "miou": [round(value, 6) for value in history],
+            },
+            "nearest": {
+                labels[label]: [[word, round(cosine, 4)] for word, cosine in found[:_NUM_LISTED]]
+                for label, found in zip(classes, near, strict=True)
+            },
+        }
+        return chosen, tables
+
+    def _overridden(self) -> tuple[str, ...]:
+        overrides = dict(self.search.overrides or {})
+        unknown = sorted(overrides.keys() - set(self.study.labels))
+        if unknown:
+            known = ", ".join(self.study.labels[:10])
+            raise ConfigError(f"There is no class {unknown[0]!r} to override ({known}).")
+        return tuple(overrides.get(label, label) for label in self.study.labels)
+
+    def _cells(self, look: Labeller) -> Cells:
+        """Return places of all pictures, evenly, whose class is known."""
+        share = max(1, _MOST_CELLS // max(len(self.study.items), 1))
+        features, labels = [], []
+        for sample in self.study.samples():
+            grid = dense_features(look, sample.picture, _STRIDE)
+            height, width, dim = grid.shape
+            truth = centre_labels(sample.truth, height, width).ravel()
+            places = np.flatnonzero(truth != IGNORED)
+            places = places[:: max(1, -(-len(places) // share))]
+            features.append(unit(grid.reshape(-1, dim)[places]).astype(np.float16))
+            labels.append(truth[places])
+        return Cells(np.concatenate(features), np.concatenate(labels), len(self.study.labels))
+
+    def _candidates(
+        self,
+        near: Sequence[Sequence[tuple[str, float]]],
+        classes: Sequence[int],
+        free: Collection[int],
+    ) -> dict[int, Candidates]:
+        """Return words by class; each is encoded once, by the prompts of the evaluation."""
+        labels = self.study.labels
+        tried = {
+            label: [word for word, _ in found if word not in synonyms(labels[label])]
+            for label, found in zip(classes, near, strict=True)
+            if label in free
+        }
+        distinct = list(dict.fromkeys(word for found in tried.values() for word in found))
+        if not distinct:
+            return {}
+        own = labeller(self.study.job, distinct).text
+        places = {word: place for place, word in enumerate(distinct)}
+        return {
+            label: Candidates(tuple(found), own[[places[word] for word in found]])
+            for label, found in tried.items()
+        }
+
+
+def _class_means(cells: Cells) -> tuple[list[int], Features]:
+    """Return the classes that occur and the mean feature of each, of length 1."""
+    classes = np.unique(cells.labels).tolist()
+    means = [
+        cells.features[cells.labels == label].mean(axis=0, dtype=np.float64) for label in classes
+    ]
+    return classes, unit(np.stack(means).astype(np.float32))

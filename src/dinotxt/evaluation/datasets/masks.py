@@ -1,15 +1,154 @@
-"""Pictures with label maps: a published set by its name or its layout, or any folder."""
+"""Pictures with label maps: a published set by its name or its layout, or any folder.
+
+How a published set is unpacked, its folders, classes and values, is data: ``segmentation/*.yaml``.
+"""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Annotated
 
-from dinotxt.data.readers import ImageRef, MaskedImage, MaskSet, or_raise, read_lines, read_masks
+from pydantic import Field, PositiveInt
+
+from dinotxt.config import configuration, load_config
+from dinotxt.data.readers import (
+    IGNORED,
+    ImageRef,
+    LabelValues,
+    MaskedImage,
+    MaskSet,
+    or_raise,
+    read_lines,
+    read_masks,
+)
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
-from dinotxt.evaluation.datasets.layout import Encoding, Layout, layouts
 from dinotxt.results.skip import Skip
+from dinotxt.text.class_names import class_names, name_variants
 
+_FOLDER = Path(__file__).parent
 _GENERAL = ("images", "labels", "classes.txt")
+
+
+@configuration
+class Split:
+    """Where the files of a split lie; of several folders the first that exists counts.
+
+    Attributes:
+        images: Folders of pictures.
+        labels: Folders of label maps.
+        list: A file with the stems of the split, one a line; None takes every picture.
+    """
+
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    list: str | None = None
+
+
+@configuration
+class Encoding:
+    """One way in which the label maps are stored, known by the ending of their names.
+
+    Attributes:
+        suffix: What follows the stem.
+        first: The value of the first class, if the values are consecutive.
+        values: The value of each class, if they are not.
+        ignored: Values of pixels that do not count, besides 255.
+        background: The values of the background, if it is a class of its own.
+    """
+
+    suffix: str
+    first: int = 0
+    values: tuple[int, ...] | None = None
+    ignored: tuple[int, ...] = ()
+    background: tuple[int, ...] = ()
+
+    def label_values(self, num_named: int) -> LabelValues:
+        """Return the meaning of the values for so many classes with a name."""
+        named = self.values or tuple(range(self.first, self.first + num_named))
+        first, further = self.background[:1], self.background[1:]
+        return LabelValues((*first, *named), (*self.ignored, IGNORED), further)
+
+
+@configuration
+class Layout:
+    """A published segmentation set.
+
+    Attributes:
+        title: For people.
+        source: The files to download.
+        roots: Where its folders may lie below the one that the user gives.
+        splits: By name; the first is the usual one.
+        image_suffix: What follows the stem of a picture.
+        encodings: In order of preference.
+        classes: A list of ``dinotxt.text.class_names``.
+        num_classes: How many of them the set has, the first ones; None: all.
+    """
+
+    title: str
+    source: str
+    roots: tuple[str, ...] = (".",)
+    splits: dict[str, Split]
+    image_suffix: str
+    encodings: Annotated[tuple[Encoding, ...], Field(min_length=1)]
+    classes: str
+    num_classes: PositiveInt | None = None
+
+    @property
+    def background(self) -> bool:
+        """Whether the first class is what no name fits."""
+        return bool(self.encodings[0].background)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes, the first synonym of each."""
+        return self._complete(class_names(self.classes))
+
+    def variants(self) -> dict[str, tuple[str, ...]]:
+        """Return the other ways to name them, by the name of the list."""
+        return {name: self._complete(named) for name, named in name_variants(self.classes).items()}
+
+    def _complete(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        background = ("background",) if self.background else ()
+        return (*background, *named[: self.num_classes])
+
+    def locate(self, folder: Path, split: str) -> tuple[Path, Path, Path | None]:
+        """Return the folders of pictures and label maps of a split, and its list.
+
+        Raises:
+            DataError: If one is missing; the message names all that are, and where they come from.
+        """
+        best: list[str] | None = None
+        for base in (folder / root for root in self.roots):
+            found, missing = _find(base, self.splits[split])
+            if not missing:
+                return found
+            if best is None or len(missing) < len(best):
+                best = missing
+        raise DataError(
+            f"{folder} is not {self.title} ({split}): it has no {', no '.join(best or [])}. "
+            f"Unpack {self.source} there."
+        )
+
+
+@cache
+def layouts() -> dict[str, Layout]:
+    """Return every published segmentation set by name."""
+    paths = sorted((_FOLDER / "segmentation").glob("*.yaml"))
+    return {path.stem: load_config(Layout, path) for path in paths}
+
+
+def _find(base: Path, split: Split) -> tuple[tuple[Path, Path, Path | None], list[str]]:
+    missing = []
+    chosen = []
+    for options in (split.images, split.labels):
+        there = [base / option for option in options if (base / option).is_dir()]
+        if not there:
+            missing.append(" or ".join(f"{option}/" for option in options))
+        chosen.append(there[0] if there else base)
+    listing = None if split.list is None else base / split.list
+    if listing is not None and not listing.is_file():
+        missing.append(str(split.list))
+    return (chosen[0], chosen[1], listing), missing
 
 
 def open_masks(data: str | Path, *, on_skip: Callable[[Skip], None] | None = None) -> MaskSet:

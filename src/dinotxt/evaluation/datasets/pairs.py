@@ -1,20 +1,29 @@
 """Pictures with captions: a published retrieval set by its name, or any form of pairs.
 
 COCO has two test sets of 5,000 pictures that papers mix up: Karpathy's, of val2014, and val2017.
-They are two data sets here.
+They are two data sets here. Flickr8k and Flickr30k also come as ``*.token`` files, whose lines are
+``1000268201_693b08cb0e.jpg#0``, a tab and a caption.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dinotxt.data.readers import Pair, or_raise, read_pairs
+from dinotxt.data.readers import (
+    Captioned,
+    ImageRef,
+    Pair,
+    image_root,
+    or_raise,
+    read_lines,
+    read_pairs,
+)
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
-from dinotxt.evaluation.datasets.flickr import read_tokens
 from dinotxt.results.skip import Skip
 
 _KARPATHY = ("test", "val", "train")
+_PROBES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +150,32 @@ def _recognise(data: str) -> str | None:
         if Path(data).name in files:
             return name
     return None
+
+
+def read_tokens(
+    path: Path, report: Callable[[Skip], None], listing: Path | None = None
+) -> Iterator[Captioned]:
+    """Yield (key, image, captions) in the order of the file.
+
+    Args:
+        path: The file of captions.
+        report: Called for a line that is none, and for a name of the list without a caption.
+        listing: A file with the names of the pictures to use, one a line.
+
+    Raises:
+        DataError: If a file cannot be read or the pictures are not found.
+    """
+    wanted = None if listing is None else {line for line in read_lines(listing) if line}
+    captions: dict[str, list[str]] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        name, tab, caption = line.partition("\t")
+        name = name.partition("#")[0]
+        if not tab or not caption.strip():
+            report(Skip(f"{path}:{number}", "it is not a name, a tab and a caption"))
+        elif wanted is None or name in wanted:
+            captions.setdefault(name, []).append(caption.strip())
+    for name in sorted((wanted or set()) - captions.keys()):
+        report(Skip(name, f"{path.name} has no caption of it"))
+    root = image_root(list(captions)[:_PROBES], path.parent)
+    for name, found in captions.items():
+        yield name, ImageRef(str(root / name)), tuple(found)

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from dinotxt.evaluation.job import Job
-from dinotxt.evaluation.options import Options
+from dinotxt.evaluation.job import Job, Options
 from dinotxt.inference.encoder import Encoder
 
 

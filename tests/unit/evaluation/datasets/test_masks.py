@@ -20,7 +20,7 @@ from tests.unit.evaluation.datasets.conftest import (
 
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets import open_masks
-from dinotxt.evaluation.datasets.layout import layouts
+from dinotxt.evaluation.datasets.masks import layouts
 from dinotxt.results.skip import Skip
 
 # name, replica, pictures, classes, first and last name, the label map's first columns

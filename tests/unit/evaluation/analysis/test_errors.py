@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dinotxt.evaluation.analysis.leakage import Leak, context_leaks, context_of, leak_rows
+from dinotxt.evaluation.analysis.errors import Leak, context_leaks, context_of, leak_rows
 
 # Pixels of wall, bath and bed in two bathrooms and two bedrooms.
 _TRUTHS = np.array([[60, 40, 0], [70, 30, 0], [10, 0, 90], [20, 0, 80]])
