@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.curation.pool.tables import write_table
+from dinotxt.curation.pool.files import write_table
 from dinotxt.curation.stage import StageFolder, StageReport
 from dinotxt.text.wordnet.names import wordnet_names
 

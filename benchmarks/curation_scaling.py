@@ -21,12 +21,13 @@ from dinotxt.cluster import blocks_of
 from dinotxt.cluster.assignment import block_sums
 from dinotxt.curation.config import CurationConfig, DrawConfig, TextConfig
 from dinotxt.curation.engine import InProcess
-from dinotxt.curation.joint import draw_epoch, join_probabilities
+from dinotxt.curation.keep import draw_epoch, join_probabilities
 from dinotxt.curation.plan import Rates
-from dinotxt.curation.pool.pool import collect_pairs
+from dinotxt.curation.pool.pairs import collect_pairs
 from dinotxt.curation.pool.repeated_ids import drop_duplicates
 from dinotxt.curation.stage import read_report
-from dinotxt.curation.text.stages import balance_captions, match_captions
+from dinotxt.curation.text.balance import balance_captions
+from dinotxt.curation.text.match import match_captions
 from harness import Figure, at_least, limit, main
 
 _ENTRIES, _WIDTH, _CENTROIDS = 500_000, 384, 1000

@@ -8,7 +8,7 @@ from curation_data import make_vectors
 from dinotxt.cluster import blocks_of
 from dinotxt.curation.config import ImageConfig
 from dinotxt.curation.engine import LocalPool
-from dinotxt.curation.pictures.hierarchy import build_levels
+from dinotxt.curation.pictures.cluster import build_levels
 from harness import Figure, limit, main, seconds
 
 _WIDTH = 384

@@ -16,10 +16,9 @@ import numpy as np
 from curation_data import make_captions, make_entries
 from dinotxt.curation.config import MatchConfig
 from dinotxt.curation.engine import LocalPool
-from dinotxt.curation.pool.tables import write_table
-from dinotxt.curation.text.matching import open_matcher
+from dinotxt.curation.pool.files import write_table
+from dinotxt.curation.text.match import _match_table, open_matcher
 from dinotxt.curation.text.spacing import spacing
-from dinotxt.curation.text.stages import _match_table
 from harness import Figure, limit, main, paired_rates, peak_memory
 
 _ENTRIES = 500_000

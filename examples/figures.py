@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 import dinotxt
 from compute_curve import draw
 from demo import copy_pictures, segment
-from dinotxt.curation.text.balancing import entry_probabilities
+from dinotxt.curation.text.balance import entry_probabilities
 from dinotxt.errors import import_extra
 from dinotxt.files import read_json
 from dinotxt.inference.dense import find_mode

@@ -118,7 +118,7 @@ def test_the_report_names_every_step_and_shows_pictures(settings: dict[str, Any]
     folder = Path(settings["output"]) / "report"
     report = json.loads((folder / "report.json").read_text())
     assert [stage["stage"] for stage in report["stages"]] == [
-        "pairs", "metadata", "match", "balance", "embed", "cluster", "image", "keep",
+        "pairs", "metadata", "match", "balance", "embed", "cluster", "sample", "keep",
     ]  # fmt: skip
     assert report["draw"]["kept"] == result["kept"]
     assert -1 <= report["joint"]["correlation"] <= 1
@@ -301,7 +301,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    for module in ("text.stages", "pictures.embedding", "pictures.level", "joint"):
+    for module in ("text.match", "pictures.embed", "pictures.level", "keep"):
         with monkeypatch.context() as patch:
             patch.setattr(f"dinotxt.curation.{module}.save_array", full)
             with pytest.raises(DataError, match="No space left on device"):

@@ -131,8 +131,8 @@ def _run(
     with session("curate", json_path, quiet) as current:
         from dinotxt.config import load_config
         from dinotxt.curation.config import CurationConfig
+        from dinotxt.curation.keep import manifest_writer, write_manifest
         from dinotxt.curation.pipeline import curate
-        from dinotxt.curation.report.manifest import manifest_writer, write_manifest
 
         config = load_config(CurationConfig, file, overrides or [])
         if manifest is not None:

@@ -60,10 +60,10 @@ def index(
 ) -> None:
     """Index the pictures of a folder; the same command updates the index or goes on with it."""
     with session("index", json_path, quiet) as current:
-        from dinotxt.search.database.collection import Collection as DatabaseCollection
-        from dinotxt.search.database.database import push
+        from dinotxt.search.database import Collection as DatabaseCollection
+        from dinotxt.search.database import push
         from dinotxt.search.index import ImageIndex
-        from dinotxt.search.store.store import recorded_model
+        from dinotxt.search.store import recorded_model
 
         target = DatabaseCollection.connect(database, collection) if database else None
         own_name, own_size = recorded_model(Path(out)) or ("lite", None)

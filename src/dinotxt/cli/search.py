@@ -16,7 +16,7 @@ from dinotxt.cli.session import output_file, session
 if TYPE_CHECKING:
     from dinotxt.inference.encoder import Encoder
     from dinotxt.results.hit import Hit
-    from dinotxt.search.database.database import DatabaseIndex
+    from dinotxt.search.database import DatabaseIndex
     from dinotxt.search.index import ImageIndex
 
 Index = Annotated[
@@ -94,9 +94,9 @@ def recorded(index: str, collection: str) -> tuple[str, int]:
         index: The folder, or the URL of a database.
         collection: Of the database.
     """
-    from dinotxt.search.database.collection import SCHEMES
-    from dinotxt.search.database.collection import Collection as DatabaseCollection
-    from dinotxt.search.store.store import Store
+    from dinotxt.search.database import SCHEMES
+    from dinotxt.search.database import Collection as DatabaseCollection
+    from dinotxt.search.store import Store
 
     if not index.startswith(SCHEMES):
         own = Store.open(Path(index)).manifest
@@ -108,9 +108,8 @@ def recorded(index: str, collection: str) -> tuple[str, int]:
 
 def open_index(index: str, collection: str, encoder: "Encoder") -> "ImageIndex | DatabaseIndex":
     """Open an index folder, or a collection of a database by its URL."""
-    from dinotxt.search.database.collection import SCHEMES
-    from dinotxt.search.database.collection import Collection as DatabaseCollection
-    from dinotxt.search.database.database import DatabaseIndex
+    from dinotxt.search.database import SCHEMES, DatabaseIndex
+    from dinotxt.search.database import Collection as DatabaseCollection
     from dinotxt.search.index import ImageIndex
 
     if index.startswith(SCHEMES):

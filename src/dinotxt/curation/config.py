@@ -8,13 +8,13 @@ from pydantic import Field, PositiveInt
 
 from dinotxt.config import configuration
 from dinotxt.curation.engine import EngineKind
-from dinotxt.curation.text.matching import MatchEngine
-from dinotxt.curation.text.spacing import Normalize
 from dinotxt.data.order import DrawMode
 from dinotxt.models.config import BackboneConfig
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Flag = Literal["generic", "ambiguous", "boilerplate"]
+MatchEngine = Literal["ahocorasick", "ngram"]
+Normalize = Literal["metaclip", "casefold"]
 
 
 @configuration

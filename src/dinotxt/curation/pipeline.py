@@ -10,11 +10,10 @@ from typing import Any, Literal
 from dinotxt.config import to_json
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import Engine, open_engine
-from dinotxt.curation.joint import draw_epoch, join_probabilities
-from dinotxt.curation.pool.pool import collect_pairs
+from dinotxt.curation.keep import draw_epoch, join_probabilities
+from dinotxt.curation.pool import collect_pairs
 from dinotxt.curation.stage import StageReport
-from dinotxt.curation.text.metadata import build_metadata, needs_captions
-from dinotxt.curation.text.stages import balance_captions, match_captions
+from dinotxt.curation.text import balance_captions, build_metadata, match_captions, needs_captions
 from dinotxt.errors import DataError
 from dinotxt.files import (
     check_own_folder,
@@ -30,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 _WHERE = {"output", "engine", "workers", "address"}  # keys that change no byte of the results
 _MARKER = "curation.json"  # what tells our output from a folder of the user's
 _FORMAT = {"format": "curation 1"}
-_FOLDERS = ("pairs", "metadata", "match", "balance", "embed", "cluster", "image", "keep", "draws")
+_FOLDERS = ("pairs", "metadata", "match", "balance", "embed", "cluster", "sample", "keep", "draws")
 
 
 def curate(
@@ -139,19 +138,18 @@ class Pipeline:
 
     def embed(self) -> StageReport:
         """Embed the pictures."""
-        from dinotxt.curation.pictures.embedding import embed_pictures
+        from dinotxt.curation.pictures import embed_pictures
 
         self._check_sizes(self._pairs())
         return self._once("embed", embed_pictures)
 
     def cluster(self) -> StageReport:
         """Cluster the pictures and balance them by their clusters."""
-        from dinotxt.curation.pictures.balance import balance_pictures
-        from dinotxt.curation.pictures.hierarchy import cluster_pictures
+        from dinotxt.curation.pictures import cluster_pictures, sample_pictures
 
         self.embed()
         clusters = self._once("cluster", cluster_pictures)
-        balanced = self._once("image", balance_pictures)
+        balanced = self._once("sample", sample_pictures)
         return replace(
             balanced,
             stage="cluster",
@@ -172,7 +170,7 @@ class Pipeline:
 
     def run(self, epoch: int) -> dict[str, Any]:
         """Do all stages, draw an epoch and write the report."""
-        from dinotxt.curation.report.report import write_report
+        from dinotxt.curation.report import write_report
 
         drawn = self.draw(epoch)
         self._engine.stage = "report"

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from dinotxt.cluster.blocks import block_rows
+from dinotxt.cluster import block_rows
 from dinotxt.curation.config import CurationConfig, ImageConfig
-from dinotxt.curation.pictures.level import needs_split, num_cells, sample_points
-from dinotxt.curation.pool.sources import table_records
+from dinotxt.curation.pictures import needs_split, num_cells, sample_points
+from dinotxt.curation.pool import table_records
 from dinotxt.curation.stage import read_report
 from dinotxt.errors import ConfigError
 from dinotxt.files import read_json

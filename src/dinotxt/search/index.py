@@ -7,18 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinotxt.data.pictures import ImageSource, printable, scan, sort_key
-from dinotxt.errors import BackendError, DataError
+from dinotxt.errors import BackendError, ConfigError, DataError
 from dinotxt.files import check_own_folder, one_writer
-from dinotxt.inference.encoder import Encoder, unit
+from dinotxt.inference.encoder import Encoder, Features, unit
 from dinotxt.results.hit import Hit
 from dinotxt.results.skip import Skip
-from dinotxt.search.engines.approximation import open_index
-from dinotxt.search.engines.exact import Vectors
-from dinotxt.search.query import encode_query
-from dinotxt.search.store.segment import Record, Segment
-from dinotxt.search.store.store import MANIFEST, Engine, Store
-from dinotxt.search.store.thumbnails import Thumbnails, small_copy
-from dinotxt.search.store.writing import check_model, prepare
+from dinotxt.search.engines import Engine, Vectors
+from dinotxt.search.store import (
+    MANIFEST,
+    Record,
+    Segment,
+    Store,
+    Thumbnails,
+    check_model,
+    open_index,
+    prepare,
+    small_copy,
+)
 from dinotxt.search.update import Changes, Update, Work
 from dinotxt.search.where import Filter, matching_rows
 
@@ -264,3 +269,24 @@ def _log(skip: Skip) -> None:
 
 def _no_progress(done: int, total: int) -> None:
     del done, total
+
+
+def encode_query(
+    encoder: Encoder, words: str | None, image: ImageSource | None, k: int
+) -> Features:
+    """Return the vector of words or of a picture, ``float32 [1, E]``, of length 1.
+
+    Raises:
+        ConfigError: If not exactly one of words and image is given, or ``k`` is not positive.
+        DataError: If the picture cannot be read.
+    """
+    if (words is None) == (image is None):
+        raise ConfigError("Search either by words or by a picture.")
+    if words is not None and not words.strip():
+        raise ConfigError("The words to search for are empty: say what the picture shows.")
+    if k < 1:
+        raise ConfigError(f"k must be at least 1, not {k}.")
+    if words is not None:
+        return encoder.encode_text([words])
+    assert image is not None
+    return encoder.encode_image([image])

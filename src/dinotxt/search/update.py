@@ -22,12 +22,17 @@ from dinotxt.files import sha256_file
 from dinotxt.inference.decoding import PixelBatch, pixel_batches
 from dinotxt.results.skip import Skip
 from dinotxt.search.dates import date_taken
-from dinotxt.search.engines.approximation import carry_over, refresh
-from dinotxt.search.engines.exact import Vectors
-from dinotxt.search.store.segment import Record, write_segment
-from dinotxt.search.store.store import Store
-from dinotxt.search.store.table import Table
-from dinotxt.search.store.thumbnails import Thumbnails, remove_thumbnails
+from dinotxt.search.engines import Vectors
+from dinotxt.search.store import (
+    Record,
+    Store,
+    Table,
+    Thumbnails,
+    carry_over,
+    refresh,
+    remove_thumbnails,
+    write_segment,
+)
 
 Pixels = NDArray[np.float32]
 

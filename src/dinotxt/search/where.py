@@ -11,8 +11,8 @@ import numpy as np
 from dinotxt.data.pictures import sort_key
 from dinotxt.errors import ConfigError
 from dinotxt.search.dates import period
-from dinotxt.search.engines.exact import Rows
-from dinotxt.search.store.segment import Segment
+from dinotxt.search.engines import Rows
+from dinotxt.search.store import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

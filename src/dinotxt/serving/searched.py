@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dinotxt.results.hit import Hit
-from dinotxt.search.engines.exact import Vectors
+from dinotxt.search.engines import Vectors
 from dinotxt.search.where import Filter
 
 

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pool.arrays import save_array
-from dinotxt.curation.pool.tables import read_table
+from dinotxt.curation.pool import read_table, save_array
 from dinotxt.data.pictures import Limits
 from dinotxt.data.readers import ImageRef
 from dinotxt.errors import DataError

@@ -15,12 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.cluster.assignment import nearest
-from dinotxt.cluster.blocks import Block, Vectors, blocks_of, width_of
-from dinotxt.cluster.kmeans import Lloyd, kmeans
+from dinotxt.cluster import Block, Lloyd, Vectors, blocks_of, kmeans, nearest, width_of
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pictures.block_files import block_path
-from dinotxt.curation.pool.arrays import save_array, save_parts
+from dinotxt.curation.pool import block_path, save_array, save_parts
 
 MAX_CENTROIDS = 8192  # of one task
 _MAX_BYTES = 64 << 20  # that travel: the float64 sums and the count of each centroid

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.cluster.blocks import Block, width_of
+from dinotxt.cluster import Block, width_of
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pictures.block_files import block_path, neighbours
+from dinotxt.curation.pool import block_path, neighbours
 
 _GROUP_BYTES = 256 << 20
 _CHUNK = 1024

@@ -11,13 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.cluster.assignment import nearest
-from dinotxt.cluster.blocks import Block, Vectors, blocks_of, width_of
-from dinotxt.cluster.kmeans import kmeans
+from dinotxt.cluster import Block, Vectors, blocks_of, kmeans, nearest, width_of
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pictures.block_files import block_path, neighbours
 from dinotxt.curation.pictures.level import LevelPlan, most_centroids, num_cells, run_kmeans
-from dinotxt.curation.pool.arrays import save_array, save_parts
+from dinotxt.curation.pool import block_path, neighbours, save_array, save_parts
 from dinotxt.errors import ConfigError, DataError
 
 _GROUP_BYTES = 64 << 20  # vectors of the cells that one task clusters

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pool.arrays import by_key
-from dinotxt.curation.pool.tables import read_table, write_table
+from dinotxt.curation.pool.files import by_key, read_table, write_table
 
 _PAIRS_A_PART = 16_000_000  # 128 MiB of ids
 

@@ -1,5 +1,7 @@
 """The sources of a pool: which files the input means, and one of them read into tables."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -8,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from dinotxt.curation.pool.fingerprint import fingerprint
-from dinotxt.curation.pool.tables import write_table
+from dinotxt.curation.pool.files import write_table
 from dinotxt.data.order import pair_id, record_key
 from dinotxt.data.readers import Pair, expand, find_tars, read_pairs
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.files import read_json, write_json
+from dinotxt.files import read_json, sha256_file, write_json
 from dinotxt.results.skip import Skip
 
 _FEWEST, _MOST = 1_000, 10_000  # records of one table
 _TABLES = 64
 _MAX_LISTED = 100  # records named of one source
+_WHOLE_BYTES = 64 << 20
+_PROBES = 16
+_PROBE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +246,34 @@ def _category(reason: str) -> str:
 
 def _offset(offset: int | None) -> int:
     return -1 if offset is None else offset
+
+
+def fingerprint(path: Path) -> str:
+    """Return a digest of a file or a folder.
+
+    Up to 64 MiB the whole file counts; beyond, its size, its time of change and 16 pieces; of a
+    folder, the names, sizes and times of change of all files in it.
+    """
+    if path.is_dir():
+        return _of_folder(path)
+    stat = path.stat()
+    if stat.st_size <= _WHOLE_BYTES:
+        return sha256_file(path)
+    digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    with path.open("rb") as stream:
+        for probe in range(_PROBES):
+            stream.seek(probe * (stat.st_size - _PROBE_BYTES) // (_PROBES - 1))
+            digest.update(stream.read(_PROBE_BYTES))
+    return digest.hexdigest()
+
+
+def _of_folder(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(root) / name
+            stat = path.stat()
+            line = f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

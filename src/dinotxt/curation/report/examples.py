@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from dinotxt.curation.pictures.balance import pair_clusters
-from dinotxt.curation.pictures.copies import image_ref, read_pictures
-from dinotxt.curation.pictures.hierarchy import embedding_blocks
-from dinotxt.curation.pool.tables import read_table
-from dinotxt.curation.text.flags import flag
+from dinotxt.curation.pictures import embedding_blocks, image_ref, pair_clusters, read_pictures
+from dinotxt.curation.pool import read_table
+from dinotxt.curation.text import flag
 from dinotxt.data.order import CuratedPairs
 from dinotxt.data.readers import ImageRef
 from dinotxt.errors import DataError

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from dinotxt.curation.config import CurationConfig
-from dinotxt.curation.pool.pool import table_paths
+from dinotxt.curation.pool import table_paths
 from dinotxt.curation.report.examples import find_cluster_pictures, find_examples
 from dinotxt.curation.report.pages import to_html, to_markdown
 from dinotxt.curation.stage import StageReport, read_report
 from dinotxt.data.order import CuratedPairs
 from dinotxt.files import atomic_path, write_json
 
-_NAMES = ("pairs", "metadata", "match", "balance", "embed", "cluster", "image", "keep")
+_NAMES = ("pairs", "metadata", "match", "balance", "embed", "cluster", "sample", "keep")
 _DRAWN = ("epoch", "n_in", "n_out", "reasons", "kept_text", "kept_image", "kept")
 _SHOWN_CLUSTERS = 10
 
@@ -26,7 +26,7 @@ def write_report(config: CurationConfig, drawn: Mapping[str, Any]) -> list[str]:
 
     Args:
         config: The curation.
-        drawn: What `joint.draw_epoch` returned.
+        drawn: What `keep.draw_epoch` returned.
 
     Returns:
         The files, relative to the output.
@@ -104,7 +104,7 @@ def _keep_rates(drawn: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _heads(stages: list[StageReport]) -> dict[str, list[dict[str, Any]]]:
-    names = {"balance": "entries", "image": "clusters"}
+    names = {"balance": "entries", "sample": "clusters"}
     return {
         names[stage.stage]: list(stage.details["head"]) for stage in stages if stage.stage in names
     }

@@ -5,18 +5,19 @@ Wikipedia frequent words, pairs of words by PMI and titles that are read often. 
 list in their order; an entry that came before, or without a letter or digit, is left out.
 """
 
+import gzip
+import zlib
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from dinotxt.config import to_json
 from dinotxt.curation.config import CurationConfig, MetadataConfig
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pool.fingerprint import fingerprint
-from dinotxt.curation.pool.pool import table_paths
-from dinotxt.curation.pool.tables import read_table
+from dinotxt.curation.pool import fingerprint, read_table, table_paths
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
-from dinotxt.curation.text.dumps import count_corpus, read_lines, title_views
 from dinotxt.curation.text.spacing import is_matchable
 from dinotxt.curation.text.words import WordCounts, bigrams_by_pmi, count_words, ranked
 from dinotxt.data.readers import expand, or_raise
@@ -29,6 +30,10 @@ ENTRIES = "entries.txt"
 
 _NUMBERS = tuple(str(number) for number in range(100))
 _CORPUS_MIN_COUNT, _CAPTIONS_MIN_COUNT = 100, 2
+_LINES_AT_ONCE = 100_000
+_LEAST_AN_HOUR = 50  # views; MetaCLIP's bound, which leaves out most lines of an hour
+_ENGLISH = ("en", "en.m")
+_PAGEVIEWS_FIELDS = 4  # domain, title, views, bytes
 
 
 def needs_captions(config: MetadataConfig) -> bool:
@@ -179,3 +184,63 @@ class _Lists:
 
 def _count_table(path: Path) -> WordCounts:
     return count_words(read_table(path, ["caption"])["caption"].to_pylist())
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file without their ends.
+
+    Raises:
+        DataError: If it is missing, damaged or not UTF-8.
+    """
+    try:
+        with _open(path) as stream:
+            for line in stream:
+                yield line.rstrip("\r\n")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(f"{path} is not a readable list of UTF-8 lines ({error}).") from None
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
+
+
+def count_corpus(path: Path) -> WordCounts:
+    """Count the words and pairs of words of a corpus, one text a line."""
+    total = WordCounts()
+    lines = read_lines(path)
+    while chunk := list(islice(lines, _LINES_AT_ONCE)):
+        total.add(count_words(chunk))
+    return total
+
+
+def title_views(pattern: str) -> dict[str, int]:
+    """Return how often each page was read, over all files of a path or pattern.
+
+    Lines are ``title<TAB>views``, or those of Wikimedia's hourly ``pageviews-*.gz``: ``en Title 61
+    0``, of which English ones with at least 50 views in the hour count. Titles with a colon belong
+    to other name spaces and are left out; underscores become spaces.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+    """
+    views: dict[str, int] = {}
+    for path in expand(pattern, or_raise(None)):
+        for line in read_lines(path):
+            title, count = _title(line)
+            if title and ":" not in title and count.isdigit():
+                title = title.replace("_", " ")
+                views[title] = views.get(title, 0) + int(count)
+    return views
+
+
+def _title(line: str) -> tuple[str, str]:
+    """Return (title, views) of a line; an empty title where it has none that counts."""
+    if "\t" in line:
+        title, _, count = line.rpartition("\t")
+        return title, count.strip()
+    fields = line.split(" ")
+    if len(fields) != _PAGEVIEWS_FIELDS or fields[0] not in _ENGLISH or not fields[2].isdigit():
+        return "", ""
+    return (fields[1], fields[2]) if int(fields[2]) >= _LEAST_AN_HOUR else ("", "")

@@ -6,9 +6,8 @@ minds case; quotes, brackets, hyphens and apostrophes do not separate words.
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Literal
 
-Normalize = Literal["metaclip", "casefold"]
+from dinotxt.curation.config import Normalize
 
 _WRAPPED = ",.;:?!`"
 _BLANKED = "\t\n\r"

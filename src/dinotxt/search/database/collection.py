@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dinotxt.errors import BackendError, ConfigError, DataError, import_extra
-from dinotxt.search.engines.exact import Vectors
-from dinotxt.search.store.segment import Record
+from dinotxt.search.engines import Vectors
+from dinotxt.search.store import Record
 
 SCHEMES = ("postgresql://", "postgres://")
 

@@ -12,11 +12,9 @@ from dinotxt.inference.encoder import Encoder
 from dinotxt.results.hit import Hit
 from dinotxt.results.skip import Skip
 from dinotxt.search.database.collection import Collection, Description
-from dinotxt.search.engines.exact import Vectors
-from dinotxt.search.query import encode_query
-from dinotxt.search.store.segment import Record
-from dinotxt.search.store.store import Store
-from dinotxt.search.store.thumbnails import small_copy
+from dinotxt.search.engines import Vectors
+from dinotxt.search.index import encode_query
+from dinotxt.search.store import Record, Store, small_copy
 from dinotxt.search.where import Filter
 
 _BLOCK_ROWS = 1000

@@ -7,14 +7,16 @@ candidates; their scores are then computed from the stored vectors, so they are 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dinotxt.errors import DataError, import_extra
 from dinotxt.search.engines.exact import ExactIndex, Rows, Vectors
-from dinotxt.search.store.store import ApproximateEngine, Engine
+
+Engine = Literal["auto", "exact", "hnsw", "ivf-pq"]
+ApproximateEngine = Literal["hnsw", "ivf-pq"]
 
 LEAST_ROWS = 1000  # fewer are searched exactly, whatever was asked for
 EXACT_ROWS = 500_000
@@ -35,18 +37,24 @@ _BLOCK_ROWS = 65_536
 Progress = Callable[[int, int], None]
 
 
-def choose(num_rows: int) -> Engine:
-    """Return the engine for a number of vectors.
+def choose(asked: Engine, num_rows: int) -> ApproximateEngine | None:
+    """Return the engine for a number of vectors; None for an exact search.
 
-    Exact up to 500,000 (a query reads 1.5 GB at 768 values), HNSW up to 5,000,000 (5 GB of
-    memory at 768 values), IVF-PQ beyond.
+    ``auto`` is exact up to 500,000 (a query reads 1.5 GB at 768 values), HNSW up to 5,000,000
+    (5 GB of memory at 768 values), IVF-PQ beyond.
     """
+    if asked == "exact" or num_rows < LEAST_ROWS:
+        return None
+    if asked != "auto":
+        return asked
     if num_rows <= EXACT_ROWS:
-        return "exact"
+        return None
     return "hnsw" if num_rows <= HNSW_ROWS else "ivf-pq"
 
 
-def build(vectors: Vectors, engine: ApproximateEngine, path: Path, *, progress: Progress) -> None:
+def build_approximate(
+    vectors: Vectors, engine: ApproximateEngine, path: Path, *, progress: Progress
+) -> None:
     """Make an approximate index of vectors and write it.
 
     Args:
@@ -69,7 +77,7 @@ def build(vectors: Vectors, engine: ApproximateEngine, path: Path, *, progress: 
     faiss.write_index(index, str(path))
 
 
-def read(path: Path) -> Any:
+def read_approximate(path: Path) -> Any:
     """Read an approximate index.
 
     Raises:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from dinotxt.errors import DataError
 from dinotxt.files import atomic_path
 from dinotxt.search.dates import file_date
-from dinotxt.search.engines.exact import Vectors
+from dinotxt.search.engines import Vectors
 
 _PARSED_AT_ONCE = 4096
 Days = npt.NDArray[np.datetime64]

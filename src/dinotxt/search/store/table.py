@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dinotxt.search.engines.exact import Vectors
+from dinotxt.search.engines import Vectors
 from dinotxt.search.store.segment import Record, Segment, open_vectors
 from dinotxt.search.store.store import Store
 

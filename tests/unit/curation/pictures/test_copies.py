@@ -11,7 +11,7 @@ from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pictures import copies as distinct
 from dinotxt.curation.pictures.copies import copies_of, find_copies, forget_copies, read_pictures
-from dinotxt.curation.pool.pool import collect_pairs, table_paths
+from dinotxt.curation.pool.pairs import collect_pairs, table_paths
 
 
 def _tables(tmp_path: Path) -> list[Path]:

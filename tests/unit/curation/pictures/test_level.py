@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dinotxt.cluster import Lloyd, blocks_of
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pictures import level, split
-from dinotxt.curation.pictures.hierarchy import level_labels, level_sizes
+from dinotxt.curation.pictures.cluster import level_labels, level_sizes
 from dinotxt.curation.pictures.level import FileCheckpoint, LevelPlan, direct_level, sample_points
 from dinotxt.curation.pictures.split import split_level
 from dinotxt.errors import ConfigError, DataError

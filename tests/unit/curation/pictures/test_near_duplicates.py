@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from dinotxt.cluster import blocks_of
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pictures import near_duplicates as module
-from dinotxt.curation.pictures.block_files import block_path
 from dinotxt.curation.pictures.near_duplicates import duplicates_of, near_duplicates
+from dinotxt.curation.pool.files import block_path
 
 
 def _greedy(vectors: NDArray[np.float32], cosine: float) -> list[bool]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.curation.pool import fingerprint as module
-from dinotxt.curation.pool.fingerprint import fingerprint
+from dinotxt.curation.pool import sources as module
+from dinotxt.curation.pool.sources import fingerprint
 
 
 def test_a_small_file_is_known_by_its_content_alone(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.curation.text import dumps
-from dinotxt.curation.text.dumps import count_corpus, read_lines, title_views
+from dinotxt.curation.text import metadata as dumps
+from dinotxt.curation.text.metadata import count_corpus, read_lines, title_views
 from dinotxt.errors import DataError
 
 HOUR = """en Main_Page 900 0

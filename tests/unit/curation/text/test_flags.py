@@ -2,7 +2,7 @@
 
 import pytest
 
-from dinotxt.curation.text.flags import flag
+from dinotxt.curation.text.balance import flag
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
-from dinotxt.curation.pool.pool import collect_pairs
+from dinotxt.curation.pool.pairs import collect_pairs
 from dinotxt.curation.stage import StageReport
 from dinotxt.curation.text.metadata import build_metadata, needs_captions, read_entries
 from dinotxt.errors import ConfigError, DataError

@@ -7,7 +7,7 @@ import pytest
 from dinotxt.errors import BackendError, DataError
 from dinotxt.search.engines import faiss as engines
 from dinotxt.search.engines.exact import ExactIndex, Vectors
-from dinotxt.search.engines.faiss import FaissIndex, build, choose, read
+from dinotxt.search.engines.faiss import FaissIndex, build_approximate, choose, read_approximate
 from dinotxt.search.store.store import ApproximateEngine
 
 ENGINES: list[ApproximateEngine] = ["hnsw", "ivf-pq"]
@@ -37,13 +37,13 @@ def built(
     path = tmp_path_factory.mktemp(engine) / "a.faiss"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(engines, "_LIST_ROWS", 100)
-        build(vectors, engine, path, progress=lambda *_: None)
+        build_approximate(vectors, engine, path, progress=lambda *_: None)
     return engine, path
 
 
 @pytest.fixture
 def index(built: tuple[ApproximateEngine, Path], vectors: Vectors) -> FaissIndex:
-    return FaissIndex(read(built[1]), built[0], np.arange(len(vectors)), vectors)
+    return FaissIndex(read_approximate(built[1]), built[0], np.arange(len(vectors)), vectors)
 
 
 def test_most_of_the_best_are_found_with_exact_scores(index: FaissIndex, vectors: Vectors) -> None:
@@ -63,7 +63,7 @@ def test_ids_follow_their_rows_and_rows_without_an_id_are_searched(
     places = np.arange(2000, dtype=np.int64)[::-1].copy()  # ids count from the other end
     turned = np.ascontiguousarray(vectors[::-1])
     places[:100] = places[1900:] = -1  # these rows are searched one by one
-    index = FaissIndex(read(built[1]), built[0], places, turned)
+    index = FaissIndex(read_approximate(built[1]), built[0], places, turned)
     for row in (5, 99, 500, 1900):
         assert index.search(turned[row : row + 1], 1)[1].tolist() == [[row]]
 
@@ -87,9 +87,10 @@ def test_more_than_faiss_finds_is_searched_exactly(index: FaissIndex, vectors: V
 
 
 def test_the_engine_is_chosen_by_the_number_of_pictures() -> None:
-    assert [choose(n) for n in (0, 100, 101, 5_000_000, 5_000_001)] == [
-        "exact", "exact", "hnsw", "hnsw", "ivf-pq",
-    ]  # fmt: skip
+    sizes = (100, 999, 1000, 5_000_000, 5_000_001)
+    assert [choose("auto", size) for size in sizes] == [None, None, "hnsw", "hnsw", "ivf-pq"]
+    assert {choose("exact", size) for size in sizes} == {None}
+    assert (choose("ivf-pq", 999), choose("ivf-pq", 1000)) == (None, "ivf-pq")
 
 
 def test_without_faiss_the_error_says_how_to_get_it(
@@ -97,10 +98,10 @@ def test_without_faiss_the_error_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(BackendError, match=r"dinotxt\[faiss\]"):
-        read(tmp_path / "a.faiss")
+        read_approximate(tmp_path / "a.faiss")
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.faiss").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"a\.faiss is damaged"):
-        read(tmp_path / "a.faiss")
+        read_approximate(tmp_path / "a.faiss")

@@ -12,11 +12,11 @@ from tests.unit.curation.conftest import picture, write_shard
 from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import InProcess
-from dinotxt.curation.pictures import embedders
-from dinotxt.curation.pictures.balance import balance_pictures
-from dinotxt.curation.pictures.embedding import embed_pictures
-from dinotxt.curation.pictures.hierarchy import cluster_pictures
-from dinotxt.curation.pool.pool import collect_pairs
+from dinotxt.curation.pictures import embed as embedders
+from dinotxt.curation.pictures.cluster import cluster_pictures
+from dinotxt.curation.pictures.embed import embed_pictures
+from dinotxt.curation.pictures.sample import sample_pictures
+from dinotxt.curation.pool.pairs import collect_pairs
 from dinotxt.curation.stage import StageReport
 from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import DataError
@@ -88,9 +88,9 @@ def test_a_bad_vector_is_dropped_with_its_reason(
     rows = np.load(config.output / "embed" / "a.rows.npy")
     assert (rows == -1).sum() == 7
     cluster_pictures(config, InProcess())
-    balanced = balance_pictures(config, InProcess())
+    balanced = sample_pictures(config, InProcess())
     assert sum(balanced.reasons.values()) == 7
-    keep = np.load(config.output / "image" / "a.npy")
+    keep = np.load(config.output / "sample" / "a.npy")
     assert keep.tolist() == (rows >= 0).astype(float).tolist()
 
 
@@ -117,8 +117,8 @@ def test_pairs_count_in_the_size_of_a_cluster_not_pictures(
 ) -> None:
     _embed(config, monkeypatch)
     cluster_pictures(config, InProcess())
-    report = balance_pictures(config, InProcess())
-    assert np.load(config.output / "image" / "sizes.npy").sum() == 13
+    report = sample_pictures(config, InProcess())
+    assert np.load(config.output / "sample" / "sizes.npy").sum() == 13
     assert report.details["expected"] == pytest.approx(6, abs=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_near_duplicates_are_dropped_from_the_target(
     config = replace(config, image=image)
     _embed(config, monkeypatch)
     cluster_pictures(config, InProcess())
-    report = balance_pictures(config, InProcess())
+    report = sample_pictures(config, InProcess())
     dropped = report.reasons["near-duplicate picture"]
     assert dropped > 0
     assert report.details["expected"] == pytest.approx((13 - dropped) / 2, abs=1e-5)
@@ -155,7 +155,7 @@ def test_a_picture_that_comes_again_in_another_table_is_embedded_once(
     assert np.load(config.output / "embed" / "b.npy").shape == (1, 3)
     assert np.load(config.output / "embed" / "b.rows.npy").tolist() == [3, 6]
     cluster_pictures(config, InProcess())
-    balance_pictures(config, InProcess())
-    first, again = (np.load(config.output / "image" / f"{name}.npy") for name in "ab")
+    sample_pictures(config, InProcess())
+    first, again = (np.load(config.output / "sample" / f"{name}.npy") for name in "ab")
     assert again[0] == first[6]
-    assert np.load(config.output / "image" / "sizes.npy").sum() == 15
+    assert np.load(config.output / "sample" / "sizes.npy").sum() == 15

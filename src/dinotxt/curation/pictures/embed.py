@@ -8,26 +8,26 @@ in their order; -1 without one.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.config import to_json
+from dinotxt.config import load_config, to_json
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pictures import embedders
 from dinotxt.curation.pictures.copies import copies_of, find_copies, forget_copies, read_pictures
-from dinotxt.curation.pool.arrays import by_key, save_array
-from dinotxt.curation.pool.pool import table_paths
+from dinotxt.curation.pool import by_key, save_array, table_paths
 from dinotxt.curation.stage import StageFolder, StageReport, add_reasons, read_report
-from dinotxt.data.pictures import Limits
+from dinotxt.data.pictures import Limits, Transform, TransformConfig
 from dinotxt.data.readers import ImageRef
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json, sha256_file, write_json
 from dinotxt.inference.decoding import pixel_batches
+from dinotxt.inference.encoder import Encoder, load, unit
 from dinotxt.results.skip import Skip
 
 STAGE = "embed"
@@ -39,6 +39,21 @@ _COPY = -4
 _MAX_LISTED = 100  # pictures named of one table
 
 Item = tuple[int, Path]
+
+
+class Embedder(Protocol):
+    """Turns pixels into vectors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights."""
+
+    @property
+    def transform(self) -> Transform:
+        """What makes pixels of a picture."""
+
+    def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``[B, D]`` for ``[B, C, H, W]``."""
 
 
 def embed_pictures(config: CurationConfig, engine: Engine) -> StageReport:
@@ -100,7 +115,7 @@ def _embed_table(item: Item, *, folder: Path, settings: ImageConfig) -> dict[str
         done: dict[str, Any] = read_json(marker)
         if made_of.items() <= done.items():
             return done
-    embedder = embedders.cached_embedder(json.dumps(to_json(settings)))
+    embedder = cached_embedder(json.dumps(to_json(settings)))
     refs = read_pictures(table).refs
     row_of = np.full(len(refs), -1, dtype=np.int32)
     row_of[copies] = _COPY
@@ -141,7 +156,7 @@ class _New:
         self._given: list[int] = []  # pictures in the order in which they were given out
 
     def embed(
-        self, embedder: embedders.Embedder, batch_size: int, row_of: NDArray[np.int32]
+        self, embedder: Embedder, batch_size: int, row_of: NDArray[np.int32]
     ) -> list[NDArray[np.float16]]:
         """Return the vectors; write the row of each picture, or why it has none."""
         vectors: list[NDArray[np.float16]] = []
@@ -211,3 +226,65 @@ def _own_rows(folder: Path, name: str, start: np.int64) -> NDArray[np.int64]:
     """Return the rows of a table's pictures, counted over all tables, or the reason for none."""
     stored: NDArray[np.int64] = np.load(folder / "pictures" / f"{name}.npy").astype(np.int64)
     return np.where(stored >= 0, stored + start, stored)
+
+
+def open_embedder(settings: ImageConfig) -> Embedder:
+    """Load the model that a configuration names.
+
+    Raises:
+        DinotxtError: If the model cannot be loaded; see `dinotxt.load`.
+    """
+    if settings.backbone is not None:
+        return _BackboneEmbedder(settings)
+    return _EncoderEmbedder(load(settings.model, device=settings.device), settings)
+
+
+class _BackboneEmbedder:
+    """The cls token of a bare backbone."""
+
+    def __init__(self, settings: ImageConfig) -> None:
+        from dinotxt.checkpoints.sources import build_backbone
+        from dinotxt.inference.engines.torch_towers import find_device
+
+        assert settings.backbone is not None
+        self._device = find_device(settings.device)
+        self._backbone = build_backbone(settings.backbone).to(self._device).eval()
+        self.fingerprint = self._backbone.weights_hash
+        own = getattr(self._backbone.module, "pretrained_cfg", None) or {}
+        config = TransformConfig(size=settings.size)
+        mean, std = (tuple(own.get(key, getattr(config, key))) for key in ("mean", "std"))
+        self.transform = Transform(replace(config, mean=mean, std=std))
+
+    def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _cls_tokens(self._backbone, pixels, self._device)
+
+
+class _EncoderEmbedder:
+    """A model's backbone, or its aligned image features."""
+
+    def __init__(self, encoder: Encoder, settings: ImageConfig) -> None:
+        self._encoder = encoder
+        self._aligned = settings.features == "aligned"
+        if not self._aligned and not hasattr(encoder.towers, "model"):
+            raise ConfigError(f"{settings.model} has no backbone apart: set features to aligned.")
+        self.fingerprint = encoder.fingerprint
+        self.transform = encoder.transform
+
+    def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        towers: Any = self._encoder.towers
+        if self._aligned:
+            return unit(self._encoder.encode_pixels(pixels))
+        return _cls_tokens(towers.model.backbone, pixels, towers.device)
+
+
+def _cls_tokens(backbone: Any, pixels: NDArray[np.float32], device: Any) -> NDArray[np.float32]:
+    import torch
+
+    with torch.inference_mode():
+        tokens = backbone(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+        return np.asarray(tokens.cls.float().cpu().numpy(), dtype=np.float32)
+
+
+cached_embedder = lru_cache(maxsize=1)(
+    lambda key: open_embedder(load_config(ImageConfig, json.loads(key)))
+)

@@ -107,7 +107,7 @@ def test_a_run_that_was_stopped_at_the_graph_makes_it_the_next_time(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("dinotxt.search.engines.approximation.build", stop)
+        patched.setattr("dinotxt.search.store.approximation.build_approximate", stop)
         with pytest.raises(KeyboardInterrupt):
             build(range(30))
     again = build(range(30))

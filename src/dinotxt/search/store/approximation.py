@@ -12,11 +12,19 @@ import numpy as np
 
 from dinotxt.errors import BackendError, DataError
 from dinotxt.files import atomic_path
-from dinotxt.search.engines import faiss
-from dinotxt.search.engines.exact import ExactIndex, Index, Rows
-from dinotxt.search.engines.faiss import FaissIndex, Progress, build, choose, read
+from dinotxt.search.engines import (
+    ApproximateEngine,
+    ExactIndex,
+    FaissIndex,
+    Index,
+    Progress,
+    Rows,
+    build_approximate,
+    choose,
+    read_approximate,
+)
 from dinotxt.search.store.segment import Segment
-from dinotxt.search.store.store import ApproximateEngine, Approximation, Store
+from dinotxt.search.store.store import Approximation, Store
 from dinotxt.search.store.table import Place
 
 logger = logging.getLogger(__name__)
@@ -35,7 +43,7 @@ def open_index(store: Store, segment: Segment) -> Index:
         return ExactIndex(segment.vectors)
     places = _read_places(store, kept)
     try:
-        index = read(store.approximate_path(kept.number))
+        index = read_approximate(store.approximate_path(kept.number))
     except BackendError as error:
         logger.warning("Searching every vector instead: %s", error)
         return ExactIndex(segment.vectors)
@@ -74,12 +82,11 @@ def refresh(store: Store, progress: Progress) -> None:
     """
     segment, manifest = store.base(), store.manifest
     assert segment is not None
-    engine = choose(len(segment)) if manifest.engine == "auto" else manifest.engine
-    if engine in {"auto", "exact"} or len(segment) < faiss.LEAST_ROWS:
+    engine = choose(manifest.engine, len(segment))
+    if engine is None:
         if manifest.approximation is not None:
             store.commit_approximation(None)
         return
-    assert engine == "hnsw" or engine == "ivf-pq"
     if _is_fresh(store, engine, len(segment)):
         return
     try:
@@ -94,7 +101,7 @@ def _make(store: Store, segment: Segment, engine: ApproximateEngine, progress: P
     kept = store.manifest.approximation
     number = kept.number + 1 if kept else 1
     with atomic_path(store.approximate_path(number)) as temporary:
-        build(segment.vectors, engine, temporary, progress=progress)
+        build_approximate(segment.vectors, engine, temporary, progress=progress)
     size = len(segment)
     _write_places(store, number, store.manifest.base, np.arange(size, dtype=np.int64))
     store.commit_approximation(Approximation(engine=engine, number=number, size=size))

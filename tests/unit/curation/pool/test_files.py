@@ -1,6 +1,6 @@
 import numpy as np
 
-from dinotxt.curation.pool.arrays import by_key
+from dinotxt.curation.pool.files import by_key
 
 
 def test_rows_come_by_their_key_in_their_own_order() -> None:

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinotxt.curation.text.balancing import (
+from dinotxt.curation.text.balance import (
     entry_probabilities,
     keep_probabilities,
     tail_of_threshold,
     threshold_of_tail,
 )
-from dinotxt.curation.text.matching import Matches
+from dinotxt.curation.text.match import Matches
 from dinotxt.errors import ConfigError
 
 

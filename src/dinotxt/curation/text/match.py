@@ -2,21 +2,32 @@
 
 Two engines with identical results: runs of words in a trie, which needs NumPy alone and is the
 faster one, and an Aho-Corasick automaton (extra ``curate``). Neither imports torch.
+``match/NAME.parquet`` has ``pair_id`` and ``entries`` (list of int32) a caption, ``counts.npy``
+how many captions hold each entry.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import accumulate, chain, repeat
 from operator import itemgetter
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.curation.text.spacing import Normalize, normalizer, spaced_lines
+from dinotxt.curation.config import CurationConfig, MatchConfig, MatchEngine, Normalize
+from dinotxt.curation.engine import Engine
+from dinotxt.curation.pool import read_table, save_array, table_paths, write_table
+from dinotxt.curation.stage import StageFolder, StageReport, read_report
+from dinotxt.curation.text.metadata import ENTRIES, read_entries
+from dinotxt.curation.text.spacing import normalizer, spaced_lines
 from dinotxt.errors import import_extra
+from dinotxt.files import sha256_file
 
-MatchEngine = Literal["ahocorasick", "ngram"]
+STAGE = "match"
+UNMATCHED = "no metadata entry matched"
 
 _BATCH = 64  # captions searched by one call: the matches of more leave the cache
 _WORDS_BATCH = 1024
@@ -233,3 +244,74 @@ def _joined(parts: Sequence[Matches]) -> Matches:
     offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts, strict=False)]
     entries = np.concatenate([part.entries for part in parts])
     return Matches(entries, np.concatenate([*offsets, [len(entries)]]))
+
+
+def match_captions(config: CurationConfig, engine: Engine) -> StageReport:
+    """Find the metadata entries of every caption and count them."""
+    root = config.output
+    settings = {"normalize": config.match.normalize}  # both engines give the same result
+    folder = StageFolder(root, STAGE, config=settings, after=["pairs", "metadata"])
+    if finished := folder.finished():
+        return finished
+    entries = root / "metadata" / ENTRIES
+    num_entries = read_report(root, "metadata").n_out
+    tables = table_paths(root, read_report(root, "pairs"))
+    match = partial(
+        _match_table,
+        folder=folder.path,
+        entries=entries,
+        digest=sha256_file(entries),
+        settings=config.match,
+    )
+    counts = np.zeros(num_entries, dtype=np.uint64)
+    captions = matched = 0
+    for ids, found, in_table, matched_in_table in engine.map(match, tables):
+        counts[ids] += found
+        captions += in_table
+        matched += matched_in_table
+    save_array(folder.path / "counts.npy", counts)
+    names = [folder.path / "counts.npy", *(folder.path / table.name for table in tables)]
+    return folder.finish(
+        StageReport(
+            stage=STAGE,
+            n_in=captions,
+            n_out=matched,
+            reasons={UNMATCHED: captions - matched} if captions > matched else {},
+            files=folder.relative(names),
+            details={
+                "num_entries": num_entries,
+                "entries_found": int((counts > 0).sum()),
+                "num_matches": int(counts.sum()),
+            },
+        )
+    )
+
+
+def _match_table(
+    table: Path, *, folder: Path, entries: Path, digest: str, settings: MatchConfig
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], int, int]:
+    """Match one table, unless that is done; return its (entry ids, counts, captions, matched)."""
+    path = folder / table.name
+    if path.exists():
+        matches = read_matches(path)
+    else:
+        arrow = import_extra("pyarrow", extra="curate")
+        content = read_table(table, ["pair_id", "caption"])
+        matches = _matcher(entries, digest, settings).match(content["caption"].to_pylist())
+        lists = arrow.ListArray.from_arrays(matches.offsets.astype(np.int32), matches.entries)
+        write_table(path, {"pair_id": content["pair_id"], "entries": lists})
+    ids, counts = np.unique(matches.entries, return_counts=True)
+    matched = int((np.diff(matches.offsets) > 0).sum())
+    return ids.astype(np.int64), counts.astype(np.uint64), len(matches), matched
+
+
+def read_matches(path: Path) -> Matches:
+    """Read the entries of a table's captions."""
+    column = read_table(path, ["entries"])["entries"].combine_chunks()
+    return Matches(column.flatten().to_numpy(), column.offsets.to_numpy().astype(np.int64))
+
+
+@lru_cache(maxsize=1)
+def _matcher(entries: Path, digest: str, settings: MatchConfig) -> Matcher:
+    del digest  # part of the key: the file may have changed
+    return open_matcher(read_entries(entries), engine=settings.engine, normalize=settings.normalize)

@@ -13,9 +13,9 @@ from dinotxt.config import load_config
 from dinotxt.curation.config import CurationConfig
 from dinotxt.curation.engine import InProcess
 from dinotxt.curation.pool import repeated_ids as duplicates
-from dinotxt.curation.pool.pool import collect_pairs, table_paths
+from dinotxt.curation.pool.files import read_table, write_table
+from dinotxt.curation.pool.pairs import collect_pairs, table_paths
 from dinotxt.curation.pool.sources import table_records
-from dinotxt.curation.pool.tables import read_table, write_table
 from dinotxt.curation.stage import StageReport
 from dinotxt.data.order.curated import pair_id, pair_ids
 from dinotxt.data.readers.pairs import read_pairs

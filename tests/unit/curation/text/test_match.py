@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinotxt.curation.text import matching
-from dinotxt.curation.text.matching import MatchEngine, Matches, open_matcher
+from dinotxt.curation.text import match as matching
+from dinotxt.curation.text.match import MatchEngine, Matches, open_matcher
 from dinotxt.curation.text.spacing import Normalize, spacing
 
 ENTRIES = [

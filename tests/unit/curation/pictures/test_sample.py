@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dinotxt.curation.pictures.sampling import leaf_probabilities, leaf_targets, water_fill
+from dinotxt.curation.pictures.sample import leaf_probabilities, leaf_targets, water_fill
 from dinotxt.errors import DataError
 
 

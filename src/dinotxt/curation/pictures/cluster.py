@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.cluster.blocks import Block, blocks_of, width_of
-from dinotxt.cluster.kmeans import Lloyd
+from dinotxt.cluster import Block, Lloyd, blocks_of, width_of
 from dinotxt.config import to_json
 from dinotxt.curation.config import CurationConfig, ImageConfig
 from dinotxt.curation.engine import Engine
-from dinotxt.curation.pictures.block_files import block_path
 from dinotxt.curation.pictures.level import LevelPlan, direct_level, needs_split
 from dinotxt.curation.pictures.split import split_level
+from dinotxt.curation.pool import block_path
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
 from dinotxt.errors import DataError
 
