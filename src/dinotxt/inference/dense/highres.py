@@ -270,7 +270,7 @@ def _scaled(encoder: Encoder, picture: Picture, level: CropLevel, side: int) -> 
 def _cluster(features: Features, k: int, seed: int) -> tuple[NDArray[np.int32], Features]:
     """Return the segment of each cell ``[h, w]`` and the centroids ``[k, Dp]``.
 
-    k-means iterates over an even sample of the cells.
+    k-means iterates over an even sample of the cells and is imported here, for it needs torch.
     """
     import torch
 
