@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dinotxt.cli import options
-from dinotxt.cli.labels import read_labels
-from dinotxt.cli.model import load_encoder
+from dinotxt.cli.options import load_encoder, read_labels
 from dinotxt.cli.session import output_file, session
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def classify(
 ) -> None:
     """Choose among labels for each picture, with probabilities."""
     with session("classify", json_path, quiet) as current:
-        from dinotxt.cli.pictures import expand_pictures
+        from dinotxt.cli.options import expand_pictures
         from dinotxt.inference.classifier import ZeroShotClassifier
 
         names = read_labels(labels, labels_file)

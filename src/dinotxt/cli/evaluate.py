@@ -1,13 +1,17 @@
 """``dinotxt eval``: measure a model on your own data."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dinotxt.cli import options
-from dinotxt.cli.model import load_encoder
+from dinotxt.cli.options import Shown, Source, grouped
 from dinotxt.cli.session import session
+
+if TYPE_CHECKING:
+    from dinotxt.evaluation import Options
+    from dinotxt.evaluation.job import Task
 
 app = typer.Typer(
     help="Evaluate a model: zero-shot classification, retrieval or segmentation.",
@@ -19,7 +23,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         "-d",
-        help="Tars (globs and braces), a folder, a table, or NAME:FOLDER[#SPLIT] of a published "
+        help="Tars (globs and braces), a folder, a table, or NAME:FOLDER (#SPLIT) of a published "
         "set, such as ade20k:data/ADEChallengeData2016.",
     ),
 ]
@@ -45,113 +49,92 @@ Resume = Annotated[
 Stride = Annotated[int | None, typer.Option(min=1, help="Pixels between windows.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options of every evaluation and analysis; those of one add theirs.
+
+    Each is a field of ``evaluation.Options``, with the same default.
+    """
+
+    every: Every = 1
+    limit: Limit = None
+    batch_size: BatchSize = None
+    num_workers: options.NumWorkers = None
+    size: options.Size = None
+
+    def options(self) -> "Options":
+        """Return them as ``evaluate`` takes them."""
+        from dinotxt.evaluation import Options
+
+        return Options(**asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Retrieval(Settings):
+    resume: Resume = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Settings):
+    """Options of what has class names."""
+
+    classes: Classes = None
+    templates: options.Templates = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Classification(Named):
+    trim_border: TrimBorder = 0
+    resume: Resume = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Segmentation(Named):
+    mode: options.Mode = None
+    crops: options.Crops = None
+    protocol: Protocol = None
+    stride: Stride = None
+    embedding: options.Embedding = None
+    upsample: options.Upsample = "logits"
+    background: options.Background = None
+    refine: options.Refine = None
+    resume: Resume = None
+
+
 @app.command()
-def classification(
-    *,
-    data: Data,
-    classes: Classes = None,
-    templates: options.Templates = None,
-    trim_border: TrimBorder = 0,
-    every: Every = 1,
-    limit: Limit = None,
-    resume: Resume = None,
-    model: options.Model = "lite",
-    device: options.Device = "auto",
-    batch_size: BatchSize = None,
-    num_workers: options.NumWorkers = None,
-    size: options.Size = None,
-    json_path: options.Json = None,
-    quiet: options.Quiet = False,
-) -> None:
+@grouped
+def classification(data: Data, settings: _Classification, source: Source, shown: Shown) -> None:
     """Top-1 and top-5 accuracy over class names."""
-    settings: dict[str, Any] = {"classes": classes, "templates": templates, "size": size}
-    settings |= {"every": every, "limit": limit, "batch_size": batch_size, "resume": resume}
-    settings |= {"trim_border": trim_border}
-    _run("classification", data, model, device, json_path, quiet, num_workers, settings)
+    _run("classification", data, settings, source, shown)
 
 
 @app.command()
-def retrieval(
-    *,
-    data: Data,
-    every: Every = 1,
-    limit: Limit = None,
-    resume: Resume = None,
-    model: options.Model = "lite",
-    device: options.Device = "auto",
-    batch_size: BatchSize = None,
-    num_workers: options.NumWorkers = None,
-    size: options.Size = None,
-    json_path: options.Json = None,
-    quiet: options.Quiet = False,
-) -> None:
+@grouped
+def retrieval(data: Data, settings: _Retrieval, source: Source, shown: Shown) -> None:
     """Recall at 1, 5 and 10 between pictures and captions, both ways."""
-    settings: dict[str, Any] = {"size": size, "every": every, "limit": limit}
-    settings |= {"batch_size": batch_size, "resume": resume}
-    _run("retrieval", data, model, device, json_path, quiet, num_workers, settings)
+    _run("retrieval", data, settings, source, shown)
 
 
 @app.command()
-def segmentation(
-    *,
-    data: Data,
-    classes: Classes = None,
-    templates: options.Templates = None,
-    mode: options.Mode = None,
-    crops: options.Crops = None,
-    protocol: Protocol = None,
-    stride: Stride = None,
-    embedding: options.Embedding = None,
-    upsample: options.Upsample = "logits",
-    background: options.Background = None,
-    refine: options.Refine = None,
-    every: Every = 1,
-    limit: Limit = None,
-    resume: Resume = None,
-    model: options.Model = "lite",
-    device: options.Device = "auto",
-    batch_size: BatchSize = None,
-    num_workers: options.NumWorkers = None,
-    size: options.Size = None,
-    json_path: options.Json = None,
-    quiet: options.Quiet = False,
-) -> None:
+@grouped
+def segmentation(data: Data, settings: _Segmentation, source: Source, shown: Shown) -> None:
     """Mean IoU, IoU by class and pixel accuracy over a folder of pictures and label maps."""
-    settings: dict[str, Any] = {
-        "classes": classes,
-        "templates": templates,
-        "size": size,
-        "mode": mode,
-    }
-    settings |= {"protocol": protocol, "stride": stride, "crops": crops, "upsample": upsample}
-    settings |= {"background": background, "refine": refine, "every": every, "limit": limit}
-    settings |= {"batch_size": batch_size, "embedding": embedding, "resume": resume}
-    _run("segmentation", data, model, device, json_path, quiet, num_workers, settings)
+    _run("segmentation", data, settings, source, shown)
 
 
-def _run(
-    task: Any,
-    data: str,
-    model: str,
-    device: str,
-    json_path: str | None,
-    quiet: bool,
-    num_workers: int | None,
-    settings: Mapping[str, Any],
-) -> None:
-    with session(task, json_path, quiet) as current:
+def _run(task: "Task", data: str, settings: Settings, source: Source, shown: Shown) -> None:
+    with session(task, shown.json_path, shown.quiet) as current:
         from dinotxt.evaluation import evaluate
 
-        encoder = load_encoder(model, device=device)
+        encoder = source.load()
         with current.progress(task) as report_progress:
             report = evaluate(
                 encoder,
                 task=task,
                 data=data,
+                options=settings.options(),
                 on_skip=current.skip,
                 progress=report_progress,
-                num_workers=num_workers,
-                **settings,
             )
         current.console.print(report.to_markdown(), markup=False, highlight=False, soft_wrap=True)
         current.finish(report.to_dict(), done=report.n)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dinotxt.cli import options
-from dinotxt.cli.model import load_encoder
+from dinotxt.cli.options import load_encoder
 from dinotxt.cli.session import session
 
 if TYPE_CHECKING:

@@ -1,10 +1,62 @@
-"""The options that several verbs share, declared once."""
+"""The options that several verbs share, declared once, and what they stand for.
 
-from typing import Annotated, Literal
+Nothing heavy is imported for them: ``dinotxt --help`` and the shell's completion read this file.
+"""
+
+import glob
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dinotxt.cli.completion import complete_device, complete_model, complete_templates
+from dinotxt.results.skip import Skip
+
+if TYPE_CHECKING:
+    from dinotxt.inference.encoder import Encoder
+
+OnSkip = Callable[[Skip], None]
+_SCHEMES = ("openclip:", "groupvit:", "hf://")
+_TEMPLATES = ("openai-7", "openai-80", "simple", "tcl-9")
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return named models, prefixes of other libraries' models, and folders."""
+    from dinotxt.checkpoints.catalogue import MODELS
+
+    names = [name for name in (*MODELS, *_SCHEMES) if name.startswith(incomplete)]
+    return names + _folders(incomplete)
+
+
+def complete_templates(incomplete: str) -> list[str]:
+    """Return the named sets of prompt templates."""
+    return [name for name in _TEMPLATES if name.startswith(incomplete)]
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Return the names of devices."""
+    return [name for name in ("auto", "cpu", "cuda", "cuda:0") if name.startswith(incomplete)]
+
+
+def _folders(incomplete: str) -> list[str]:
+    """Return the folders whose path begins so, hidden ones only where they are asked for."""
+    parent, _, start = incomplete.rpartition("/")
+    root = Path(parent or ("/" if incomplete.startswith("/") else "."))
+    prefix = f"{parent}/" if "/" in incomplete else ""
+    try:
+        found = sorted(path.name for path in root.iterdir() if path.is_dir())
+    except OSError:
+        return []
+    hidden = start.startswith(".")
+    return [
+        f"{prefix}{name}"
+        for name in found
+        if name.startswith(start) and (hidden or not name.startswith("."))
+    ]
+
 
 Model = Annotated[
     str,
@@ -64,3 +116,159 @@ Templates = Annotated[
         autocompletion=complete_templates,
     ),
 ]
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let a verb take options in groups: of a parameter that is a dataclass, a field is an option.
+
+    The fields are annotated as a verb's own parameters are, and may have defaults.
+    """
+    given = inspect.signature(verb).parameters.values()
+    groups = {one.name: one.annotation for one in given if is_dataclass(one.annotation)}
+    parameters: list[inspect.Parameter] = []
+    for one in given:
+        parameters += _members(groups[one.name]) if one.name in groups else [one]
+
+    @wraps(verb)
+    def command(**values: Any) -> None:
+        made = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        verb(**values, **made)
+
+    by_keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    command.__signature__ = inspect.Signature(by_keyword)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _members(group: Any) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=field.type,
+        )
+        for field in fields(group)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The model of a verb."""
+
+    model: Model = "lite"
+    device: Device = "auto"
+
+    def load(self) -> "Encoder":
+        """Load it, see ``load_encoder``."""
+        return load_encoder(self.model, device=self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a verb prints and writes."""
+
+    json_path: Json = None
+    quiet: Quiet = False
+
+
+def load_encoder(name: str, *, device: str, size: int | None = None) -> "Encoder":
+    """Load a model into a process that is the verb's own: it keeps what memory it frees.
+
+    Raises:
+        DinotxtError: See ``dinotxt.load``.
+    """
+    from dinotxt.inference.encoder import load
+    from dinotxt.inference.loading import keep_freed_memory
+
+    keep_freed_memory()
+    return load(name, device=device, size=size)
+
+
+def read_labels(labels: Sequence[str] | None, labels_file: str | None) -> tuple[str, ...]:
+    """Return the labels of both options, in the order given.
+
+    Raises:
+        typer.BadParameter: If neither option is there.
+        ConfigError: If the file cannot be used, or a label is empty.
+    """
+    from dinotxt.text.class_names import class_names
+    from dinotxt.text.prompt import check_labels
+
+    given = [label.strip() for text in labels or () for label in text.split(",")]
+    if labels_file is not None:
+        given += class_names(labels_file)
+    if not given:
+        raise typer.BadParameter("give --labels a,b or --labels-file FILE.")
+    check_labels(given)  # before a model is loaded
+    return tuple(given)
+
+
+def expand_pictures(given: Sequence[str], on_skip: OnSkip) -> list[str]:
+    """Return the picture files that arguments stand for, each once, in a fixed order.
+
+    A folder gives the pictures in it, however deep, in the order of their numbers (the frames of
+    a video as they are played); a pattern (``*``, ``?``, ``[a-z]``, ``**``)
+    the pictures among its matches; any other argument is a file, whatever its extension.
+
+    Args:
+        given: The arguments.
+        on_skip: Told of every argument that gives nothing.
+    """
+    found: dict[str, None] = {}
+    for argument in given:
+        paths = list(_expand(argument, on_skip))
+        if not paths:
+            on_skip(Skip(argument, _why_nothing(argument)))
+        found.update(dict.fromkeys(paths))
+    return list(found)
+
+
+def _expand(argument: str, on_skip: OnSkip) -> Iterator[str]:
+    from dinotxt.data.pictures import EXTENSIONS, play_order, scan
+
+    path = Path(argument)
+    if path.is_dir():
+
+        def skip_below(skip: Skip) -> None:
+            on_skip(Skip(str(path / skip.path.lstrip("/")), skip.reason))
+
+        yield from play_order(str(path / entry.path) for entry in scan(path, on_skip=skip_below))
+    elif path.exists() or not glob.has_magic(argument):
+        if path.exists():
+            yield argument
+    else:
+        for match in play_order(glob.glob(argument, recursive=True)):  # noqa: PTH207 - keeps "./"
+            if Path(match).suffix.lower() in EXTENSIONS and Path(match).is_file():
+                yield match
+
+
+def output_names(given: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Return what the results of pictures are called, each once.
+
+    A picture from a folder argument keeps its path below that folder, without the suffix; any
+    other has the stem of its file. From the second of a name on there is a number.
+    """
+    from dinotxt.data.pictures import mirrored_name
+
+    folders = [argument for argument in given if Path(argument).is_dir()]
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        root = next((folder for folder in folders if Path(path).is_relative_to(folder)), None)
+        stem = name = Path(path).stem if root is None else mirrored_name(path, root)
+        number = 2
+        while name.casefold() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _why_nothing(argument: str) -> str:
+    if Path(argument).is_dir():
+        return "the folder holds no pictures"
+    return "no picture matches" if glob.has_magic(argument) else "does not exist"

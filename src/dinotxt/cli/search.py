@@ -10,7 +10,7 @@ import typer
 
 from dinotxt.cli import options
 from dinotxt.cli.index import Collection, IndexModel, IndexSize
-from dinotxt.cli.model import load_encoder
+from dinotxt.cli.options import load_encoder
 from dinotxt.cli.session import output_file, session
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from rich.table import Table
 
 from dinotxt.cli import options
 from dinotxt.cli.classify import Images
-from dinotxt.cli.labels import read_labels
-from dinotxt.cli.model import load_encoder
+from dinotxt.cli.options import load_encoder, read_labels
 from dinotxt.cli.segment_output import Output
 from dinotxt.cli.session import Session, session
 from dinotxt.errors import ConfigError
@@ -86,7 +85,7 @@ def segment(
 ) -> None:
     """Label every pixel of each picture; write label maps and overlays with a legend."""
     with session("segment", json_path, quiet) as current:
-        from dinotxt.cli.pictures import expand_pictures, output_names
+        from dinotxt.cli.options import expand_pictures, output_names
         from dinotxt.inference.segmenter import Segmenter
         from dinotxt.text.prompt import check_distinct
 

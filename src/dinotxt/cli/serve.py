@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from dinotxt.cli.index import Collection
-from dinotxt.cli.model import load_encoder
-from dinotxt.cli.options import Device, Json, Model, NumWorkers, Quiet, Size
+from dinotxt.cli.options import Device, Json, Model, NumWorkers, Quiet, Size, load_encoder
 from dinotxt.cli.search import open_index
 from dinotxt.cli.session import session
 from dinotxt.errors import ConfigError, import_extra

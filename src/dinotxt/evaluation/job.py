@@ -3,17 +3,17 @@
 The figures of the paper's Tables 5 and 6 (``published.yaml``) stand beside what is measured.
 """
 
-import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
+from pydantic import NonNegativeInt, PlainValidator, PositiveInt
 
+from dinotxt.config import configuration
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.protocols import TEMPLATES, Protocol, protocol_mode
 from dinotxt.inference.dense import Mode, Upsample
@@ -30,7 +30,11 @@ _PUBLISHED = Path(__file__).with_name("published.yaml")
 _ALIASES = {"coco-val2017": "coco-karpathy"}  # the paper does not say which of the two it used
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _same(value: Any) -> Any:
+    return value
+
+
+@configuration
 class Options:
     """The settings of an evaluation; what stays None is chosen for the model and the data.
 
@@ -60,66 +64,37 @@ class Options:
 
     classes: str | Path | Sequence[str] | None = None
     templates: str | Path | Sequence[str] | None = None
-    mode: ModeName | Mode | None = None
+    mode: Annotated[ModeName | Mode | None, PlainValidator(_same)] = None  # see ``find_mode``
     protocol: Protocol | None = None
-    size: int | None = None
-    stride: int | None = None
-    crops: int | None = None
+    size: PositiveInt | None = None
+    stride: PositiveInt | None = None
+    crops: PositiveInt | None = None
     upsample: Upsample = "logits"
     background: float | None = None
     refine: Literal["pamr"] | None = None
     embedding: Embedding | None = None
-    trim_border: int = 0
+    trim_border: NonNegativeInt = 0
     resume: str | Path | None = None
-    every: int = 1
-    limit: int | None = None
-    batch_size: int | None = None
-    num_workers: int | None = None
+    every: PositiveInt = 1
+    limit: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    num_workers: NonNegativeInt | None = None
 
     def __post_init__(self) -> None:
-        """Check the values.
+        """Hold the protocol against the rest.
 
         Raises:
-            ConfigError: If one makes no sense or two contradict each other.
+            ConfigError: If the protocol fixes what another option changes.
         """
-        for name in ("every", "limit", "size", "stride", "crops", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}: give at least 1.")
-        if self.trim_border < 0:
-            raise ConfigError(f"trim_border is {self.trim_border}: give 0 or more pixels.")
-        if self.protocol is not None:
-            self._check_protocol(self.protocol)
-
-    def _check_protocol(self, protocol: Protocol) -> None:
-        if protocol not in get_args(Protocol):
-            raise ConfigError(f"protocol is {protocol!r}: give {_either(Protocol)}.")
+        if self.protocol is None:
+            return
         if any(value is not None for value in (self.size, self.stride, self.crops)):
             raise ConfigError("The protocol fixes size and stride: leave them out.")
-        protocol_mode(protocol, self.mode)
+        protocol_mode(self.protocol, self.mode)
 
     def take(self, items: Sequence[Item]) -> list[Item]:
         """Return the part of a sorted data set that is used: every n-th, up to the limit."""
         return list(islice(items, 0, None, self.every))[: self.limit]
-
-
-def parse_options(given: dict[str, Any]) -> Options:
-    """Make options of keyword arguments.
-
-    Raises:
-        ConfigError: If a name is unknown (the nearest one is named) or a value makes no sense.
-    """
-    known = [field.name for field in dataclasses.fields(Options)]
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-            raise ConfigError(f"evaluate has no option {name!r}: {hint}")
-    return Options(**given)
-
-
-def _either(choice: Any) -> str:
-    return " or ".join(get_args(choice))
 
 
 def published(dataset: str | None) -> tuple[PublishedFigure, ...]:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from dinotxt.data.pictures import Transform
 from dinotxt.errors import ConfigError
-from dinotxt.evaluation.job import Job, Options, Task, parse_options
+from dinotxt.evaluation.job import Job, Options, Task
 from dinotxt.evaluation.segmentation import evaluate_segmentation
 from dinotxt.evaluation.zero_shot import evaluate_classification, evaluate_retrieval
 from dinotxt.inference.encoder import Encoder
@@ -19,12 +19,10 @@ _TASKS: dict[Task, Callable[[Job], Report]] = {
     "retrieval": evaluate_retrieval,
     "segmentation": evaluate_segmentation,
 }
-_OPTIONS_OF: dict[str, tuple[Task, ...]] = {
-    **dict.fromkeys(
-        ("mode", "protocol", "stride", "crops", "upsample", "background", "refine", "embedding"),
-        ("segmentation",),
-    ),
-    "trim_border": ("classification",),
+_OF_SEGMENTATION = ("mode", "protocol", "stride", "crops", "upsample", "background", "refine")
+_OPTIONS_OF: dict[str, Task] = {
+    **dict.fromkeys((*_OF_SEGMENTATION, "embedding"), "segmentation"),
+    "trim_border": "classification",
 }
 
 
@@ -33,9 +31,10 @@ def evaluate(
     *,
     task: Task,
     data: str | Path,
+    options: Options | None = None,
     on_skip: Callable[[Skip], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,
+    **changes: Any,
 ) -> Report:
     """Evaluate a model on a data set, without any training on it.
 
@@ -44,11 +43,11 @@ def evaluate(
         task: ``classification``, ``retrieval`` or ``segmentation``.
         data: The data set: tars, a folder or a table, or ``NAME:FOLDER`` of a published one, such
             as ``ade20k:/data/ADEChallengeData2016`` (see the guide on evaluation).
+        options: The settings, such as ``Options(classes="imagenet", every=6)``.
         on_skip: Told of every picture that cannot be used; None raises an error instead.
         progress: Called with (done, total) pictures.
-        options: The fields of ``dinotxt.evaluation.job.Options``, such as
-            ``classes="imagenet"``, ``templates="openai-80"``, ``every=6`` or
-            ``mode=SlidingWindow(448, 224)``.
+        changes: Fields of ``Options`` by name, for a short call: ``limit=100``; they go before
+            those of ``options``.
 
     Returns:
         Metrics from 0 to 1 with their 95% intervals, and every setting that was used.
@@ -59,19 +58,20 @@ def evaluate(
     """
     if task not in _TASKS:
         raise ConfigError(f"There is no task {task!r}: give {', '.join(get_args(Task))}.")
-    parsed = parse_options(options)
-    if task != "segmentation":
-        encoder = _resized(encoder, parsed)
-    for name, tasks in _OPTIONS_OF.items():
-        if name in options and task not in tasks:
-            raise ConfigError(f"{name} is an option of {' and '.join(tasks)}, not of {task}.")
-    if task == "retrieval" and (parsed.classes is not None or parsed.templates is not None):
+    plain = Options()
+    chosen = replace(options or plain, **changes)
+    for name, one in _OPTIONS_OF.items():
+        if task != one and getattr(chosen, name) != getattr(plain, name):
+            raise ConfigError(f"{name} is an option of {one}, not of {task}.")
+    if task == "retrieval" and (chosen.classes is not None or chosen.templates is not None):
         raise ConfigError("Retrieval compares captions: leave classes and templates out.")
+    if task != "segmentation":
+        encoder = _resized(encoder, chosen)
     job = Job(
         task=task,
         encoder=encoder,
         data=str(data),
-        options=parsed,
+        options=chosen,
         on_skip=on_skip,
         on_progress=progress,
     )

@@ -1,10 +1,12 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dinotxt import SlidingWindow
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.datasets.masks import layouts
-from dinotxt.evaluation.job import Options, parse_options, published
+from dinotxt.evaluation.job import Options, published
 
 
 def test_every_and_limit_take_from_the_sorted_list() -> None:
@@ -16,29 +18,35 @@ def test_every_and_limit_take_from_the_sorted_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("given", "message"),
     [
-        {"every": 0},
-        {"limit": 0},
-        {"size": -1},
-        {"protocol": "mine"},
-        {"protocol": "tcl", "mode": "whole"},
-        {"protocol": "dinov3", "mode": "highres"},
-        {"protocol": "dinov3", "stride": 10},
-        {"trim_border": -1},
-        {"protocol": "tcl", "size": 224},
+        ({"every": 0}, "every: .*greater than 0"),
+        ({"limit": 0}, "limit: .*greater than 0"),
+        ({"size": -1}, "size: .*greater than 0"),
+        ({"trim_border": -1}, "trim_border: .*greater than or equal to 0"),
+        ({"protocol": "mine"}, "protocol: .*'tcl' or 'dinov3'"),
+        ({"protocol": "tcl", "mode": "whole"}, "leave mode out"),
+        ({"protocol": "dinov3", "mode": "highres"}, "leave mode out"),
+        ({"protocol": "dinov3", "stride": 10}, "leave them out"),
+        ({"protocol": "tcl", "size": 224}, "leave them out"),
+        ({"template": "simple"}, "template: unknown key; did you mean `templates`"),
+        ({"xyz": 1}, "xyz: unknown key; known keys: background, batch_size"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"give|leave"):
-        parse_options(given)
+def test_options_that_make_no_sense_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Options(**given)
 
 
-def test_a_misspelt_option_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="'template': did you mean templates"):
-        parse_options({"template": "simple"})
-    with pytest.raises(ConfigError, match="'xyz': there are classes, templates"):
-        parse_options({"xyz": 1})
+@pytest.mark.parametrize("classes", ["imagenet", Path("names.txt"), ["cat", "dog"], ("cat", "dog")])
+def test_class_names_stay_what_was_given(classes: Any) -> None:
+    assert Options(classes=classes).classes == classes
+    assert type(Options(classes=classes).classes) is type(classes)
+
+
+def test_a_mode_stays_the_object_that_was_given() -> None:
+    mode = SlidingWindow(64, 32)
+    assert Options(mode=mode).mode is mode
 
 
 @pytest.mark.parametrize(

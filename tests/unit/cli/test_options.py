@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dinotxt.checkpoints.catalogue import MODELS
-from dinotxt.cli.completion import complete_device, complete_model, complete_templates
+from dinotxt.cli.options import complete_device, complete_model, complete_templates, expand_pictures
+from dinotxt.results.skip import Skip
 from dinotxt.text.prompt import template_sets
 
 RUN = (
@@ -56,3 +57,14 @@ def test_template_sets_and_devices_are_offered() -> None:
     assert complete_templates("") == list(template_sets())
     assert complete_templates("openai") == ["openai-7", "openai-80"]
     assert complete_device("cu") == ["cuda", "cuda:0"]
+
+
+def test_broken_link_in_a_folder_is_reported_with_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "album" / "more").mkdir(parents=True)
+    (tmp_path / "album" / "a.jpg").touch()
+    link = tmp_path / "album" / "more" / "b.jpg"
+    link.symlink_to("gone.jpg")
+    skips: list[Skip] = []
+    found = expand_pictures([str(tmp_path / "album")], skips.append)
+    assert found == [str(tmp_path / "album" / "a.jpg")]
+    assert [skip.path for skip in skips] == [str(link)]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dinotxt.cli import diagnosis
+from dinotxt.cli import doctor
 from dinotxt.cli.main import app
 
 
@@ -22,12 +22,12 @@ def content(**changes: Any) -> dict[str, Any]:
 
 
 def test_nothing_is_found_where_nothing_is_missing() -> None:
-    assert diagnosis.findings(content()) == []
+    assert doctor.findings(content()) == []
 
 
 def test_a_missing_extra_comes_with_its_command() -> None:
     row = {"extra": "onnx", "missing": ["onnxruntime"], "fix": 'pip install "dinotxt[onnx]"'}
-    (finding,) = diagnosis.findings(content(extras=[row]))
+    (finding,) = doctor.findings(content(extras=[row]))
     assert "onnxruntime" in finding.what
     assert finding.fix == 'pip install "dinotxt[onnx]"'
     assert not finding.is_error
@@ -37,15 +37,15 @@ def test_a_missing_package_is_an_error_unless_exported_models_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     packages = {"torch": None, "numpy": None}
-    monkeypatch.setattr(diagnosis, "_version", lambda name: None)
-    assert [one.is_error for one in diagnosis.findings(content(packages=packages))] == [True, True]
-    monkeypatch.setattr(diagnosis, "_version", lambda name: "1.0")
-    assert [one.is_error for one in diagnosis.findings(content(packages=packages))] == [False, True]
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    assert [one.is_error for one in doctor.findings(content(packages=packages))] == [True, True]
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.0")
+    assert [one.is_error for one in doctor.findings(content(packages=packages))] == [False, True]
 
 
 def test_a_full_or_closed_disk_and_a_wrong_variable_are_found(tmp_path: Path) -> None:
     folder = {"name": "cache", "path": "/somewhere", "writable": False, "free": 10}
-    found = diagnosis.findings(
+    found = doctor.findings(
         content(folders=[folder], environment={"DINOTXT_WEIGHTS": str(tmp_path / "absent")})
     )
     assert [one.is_error for one in found] == [True, False, False]
@@ -55,8 +55,8 @@ def test_a_full_or_closed_disk_and_a_wrong_variable_are_found(tmp_path: Path) ->
 def test_requirements_are_told_by_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["torch>=2.6", "fastapi>=0.1; extra == 'serve'", 'absent-thing[x]>=1; extra == "serve"']
     monkeypatch.setattr("importlib.metadata.requires", lambda name: lines)
-    assert list(diagnosis.packages()) == ["torch"]
-    (row,) = diagnosis.extras()
+    assert list(doctor.packages()) == ["torch"]
+    (row,) = doctor.extras()
     assert row["extra"] == "serve"
     assert "absent-thing" in row["missing"]
     assert row["fix"] == 'pip install "dinotxt[serve]"'
