@@ -144,7 +144,8 @@ def _mean_of(values: Sequence[float]) -> Scores:
 def _cosines(encoder: Encoder, rows: Sequence[Row]) -> NDArray[np.float32]:
     first = encoder.encode_text([str(text) for text in _column(rows, "sentence1")])
     second = encoder.encode_text([str(text) for text in _column(rows, "sentence2")])
-    return np.einsum("nd,nd->n", first, second)
+    cosines: NDArray[np.float32] = (first * second).sum(axis=1)
+    return cosines
 
 
 def _similarity(encoder: Encoder, rows: Sequence[Row]) -> Scores:

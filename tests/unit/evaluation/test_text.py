@@ -151,7 +151,7 @@ def test_a_model_is_measured_by_the_mteb_package(
 
     from dinotxt.evaluation.mteb import MtebEncoder
 
-    class Colours(AbsTaskSTS):
+    class Colours(AbsTaskSTS):  # type: ignore[misc]
         metadata = TaskMetadata(
             name="Colours",
             dataset={"path": "none", "revision": "1"},
