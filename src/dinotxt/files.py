@@ -7,14 +7,17 @@ import re
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dinotxt.errors import DataError
 
+MARK = ".dinotxt"
 _CHUNK_BYTES = 1 << 20
+_WRITTEN_BY = "dinotxt "
 _SURROGATE = re.compile("[\ud800-\udfff]")  # a byte of a name that is not UTF-8
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that ``atomic_path`` gives
@@ -51,6 +54,7 @@ def one_writer(folder: str | Path, verb: str) -> Iterator[None]:
 
     The lock is one of the operating system on ``.lock`` in the folder: it is free again when the
     process ends, however it ends, and processes forked from it do not keep it. The file stays.
+    The folder gets the mark of a verb, see ``mark_folder``.
     Take it before the first look at what the folder holds, and write nothing there without it::
 
         check_own_folder(output, "run.json")
@@ -79,6 +83,7 @@ def one_writer(folder: str | Path, verb: str) -> Iterator[None]:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         own = {"verb": verb, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
         write_json(target / _HOLDER, own)
+        mark_folder(target, verb)
         yield
     finally:
         (target / _HOLDER).unlink(missing_ok=True)
@@ -111,7 +116,8 @@ def check_own_folder(folder: str | Path, marker: str) -> None:
     if not target.exists() or (target / marker).is_file():
         return
     names = sorted(path.name for path in target.iterdir())
-    others = [n for n in names if n not in {_LOCK, _HOLDER} and not _UNFINISHED.fullmatch(n)]
+    own = {_LOCK, _HOLDER, MARK}
+    others = [n for n in names if n not in own and not _UNFINISHED.fullmatch(n)]
     if others:
         raise DataError(f"{folder} holds other files ({others[0]}): give an empty or a new folder.")
 
@@ -167,6 +173,97 @@ def sha256_file(path: str | Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What says in a folder that dinotxt wrote it, or some of its files.
+
+    Attributes:
+        folder: The folder.
+        kind: The verb that wrote.
+        names: Of the files that it wrote beside others; empty: all of the folder is its own.
+    """
+
+    folder: Path
+    kind: str
+    names: frozenset[str] = frozenset()
+
+
+def read_mark(folder: Path) -> Mark | None:
+    """Return the mark of a folder, or None where there is none that can be read."""
+    try:
+        first, *lines = (folder / MARK).read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    if not first.startswith(_WRITTEN_BY):
+        return None
+    names = set()
+    for line in lines:
+        with suppress(ValueError):  # the last line of a process that was killed
+            names.add(str(json.loads(line)))
+    return Mark(folder, first.removeprefix(_WRITTEN_BY), frozenset(names))
+
+
+def mark_folder(folder: Path, kind: str) -> None:
+    """Say that all in a folder is what the verb ``kind`` writes, none of it a picture to read."""
+    if read_mark(folder) is None:
+        with atomic_path(folder / MARK) as temporary:
+            temporary.write_text(f"{_WRITTEN_BY}{kind}\n", "utf-8")
+
+
+class Results:
+    """Files that a verb writes beside others: each is listed in its folder before it is written.
+
+    Args:
+        kind: The verb.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._listed: dict[Path, set[str]] = {}
+
+    def add(self, path: Path) -> None:
+        """List a file that is to be written."""
+        mark = None if path.parent in self._listed else read_mark(path.parent)
+        if mark is not None and not mark.names:
+            return  # all of the folder is marked
+        listed = self._listed.setdefault(path.parent, set(mark.names if mark else ()))
+        if path.name in listed:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / MARK).open("a", encoding="utf-8") as stream:
+            head = "" if listed else f"{_WRITTEN_BY}{self._kind}\n"
+            stream.write(f"{head}{json.dumps(path.name)}\n")
+        listed.add(path.name)
+
+
+def is_address(path: str) -> bool:
+    """Tell if a path is an address such as ``https://`` or ``s3://`` rather than a local file."""
+    return "://" in path
+
+
+def refuse_address(path: str) -> None:
+    """Refuse an address on the web.
+
+    Raises:
+        DataError: If it is one.
+    """
+    if is_address(path):
+        raise DataError(f"{path} is a web address, which is not fetched: download it first.")
+
+
+def read_lines(path: str | Path) -> tuple[str, ...]:
+    """Return the lines of a text file without blanks around them, blank ones at its end left out.
+
+    Raises:
+        DataError: If it cannot be read as UTF-8.
+    """
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}).") from error
+    return tuple(line.strip() for line in text.rstrip().splitlines())
 
 
 def cache_dir() -> Path:

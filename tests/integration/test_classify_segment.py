@@ -212,3 +212,15 @@ def test_segment_says_when_its_folder_cannot_be_written(
     result = call(*arguments, *model)
     assert result.exit_code == 1
     assert "choose another --out" in result.output
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_results_beside_their_pictures_are_no_pictures(model: list[object], folder: Path) -> None:
+    arguments = (folder, "--labels", "cat, dog", "--out", folder, *model, "--json", "-")
+    first = answer(call("segment", *arguments))["results"]
+    for _ in range(2):
+        again = call("segment", *arguments)
+        assert again.exit_code == 0, again.output
+        assert answer(again)["results"] == first
+        assert "holds what dinotxt segment wrote: that is left out" in again.stderr
+    assert len(list(folder.glob("*_overlay.png"))) == len(first)

@@ -11,7 +11,6 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from functools import lru_cache
 from os import environ
 from pathlib import Path
@@ -19,8 +18,7 @@ from typing import Any
 
 from dinotxt.errors import CheckpointError, import_extra
 from dinotxt.files import atomic_path, cache_dir, read_json, sha256_file, write_json
-
-Progress = Callable[[int, int], None]
+from dinotxt.results.skip import Progress
 
 PREFIX = "hf://"
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -13,10 +13,11 @@ from dinotxt.checkpoints import meta
 from dinotxt.checkpoints.catalogue import MODELS, NamedModel
 from dinotxt.checkpoints.exported import is_export, read_export
 from dinotxt.checkpoints.format import LoadedModel, load_model, read_folder
-from dinotxt.checkpoints.hub import Progress, cached_path, fetch, file_hash
+from dinotxt.checkpoints.hub import cached_path, fetch, file_hash
 from dinotxt.checkpoints.sources import WHEELS, build_tokenizer, wheel_files
 from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
+from dinotxt.results.skip import Progress
 
 if TYPE_CHECKING:
     from dinotxt.checkpoints.baselines import LoadedBaseline

@@ -14,6 +14,7 @@ from dinotxt.cli.evaluate import Data, Named, Settings
 from dinotxt.cli.options import Shown, Source, grouped
 from dinotxt.cli.session import Session, output_file, session
 from dinotxt.errors import ConfigError, DataError
+from dinotxt.files import Results
 
 if TYPE_CHECKING:
     from dinotxt.evaluation import Job
@@ -218,10 +219,12 @@ def _draw_examples(found: "Finding", folder: Path | None) -> list[str]:
         DataError: If the folder cannot be written.
     """
     files: list[str] = []
+    written = Results("analyze")
     for number, example in enumerate(found.examples if folder else (), start=1):
         assert folder is not None
         path = folder / f"{number:02d}-{Path(example.image).stem}.png"
         with output_file(path, "--pictures") as temporary:
+            written.add(path)
             example.draw().save(temporary, format="PNG")
         files.append(str(path))
     return files

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 if TYPE_CHECKING:
     from dinotxt.inference.encoder import Encoder
 
-OnSkip = Callable[[Skip], None]
 _SCHEMES = ("openclip:", "groupvit:", "hf://")
 _TEMPLATES = ("openai-7", "openai-80", "simple", "tcl-9")
 
@@ -218,32 +217,41 @@ def expand_pictures(given: Sequence[str], on_skip: OnSkip) -> list[str]:
         given: The arguments.
         on_skip: Told of every argument that gives nothing.
     """
+    from dinotxt.data.pictures import without_results
+
     found: dict[str, None] = {}
     for argument in given:
         paths = list(_expand(argument, on_skip))
         if not paths:
             on_skip(Skip(argument, _why_nothing(argument)))
         found.update(dict.fromkeys(paths))
-    return list(found)
+    return without_results(list(found))
 
 
 def _expand(argument: str, on_skip: OnSkip) -> Iterator[str]:
-    from dinotxt.data.pictures import EXTENSIONS, play_order, scan
+    from dinotxt.data.pictures import (
+        EXTENSIONS,
+        is_left_out,
+        pictures_in,
+        play_order,
+        why_unreadable,
+    )
 
     path = Path(argument)
     if path.is_dir():
-
-        def skip_below(skip: Skip) -> None:
-            on_skip(Skip(str(path / skip.path.lstrip("/")), skip.reason))
-
-        yield from play_order(str(path / entry.path) for entry in scan(path, on_skip=skip_below))
+        yield from play_order(map(str, pictures_in(path, on_skip)))
     elif path.exists() or not glob.has_magic(argument):
         if path.exists():
             yield argument
     else:
         for match in play_order(glob.glob(argument, recursive=True)):  # noqa: PTH207 - keeps "./"
-            if Path(match).suffix.lower() in EXTENSIONS and Path(match).is_file():
+            ending = Path(match).suffix.lower()
+            if any(map(is_left_out, set(Path(match).parts) - set(path.parts))):
+                continue
+            if ending in EXTENSIONS and Path(match).is_file():
                 yield match
+            elif reason := why_unreadable(ending):
+                on_skip(Skip(match, reason))
 
 
 def output_names(given: Sequence[str], paths: Sequence[str]) -> list[str]:

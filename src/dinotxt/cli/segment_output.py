@@ -1,12 +1,12 @@
 """The files that ``dinotxt segment`` writes for a picture, and how its JSON names them."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.files import atomic_path
+from dinotxt.files import Results, atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,6 +35,7 @@ class Output:
     palette: str | None = None
     figures: tuple[str, ...] = ()
     other: "Segmenter | None" = None
+    _written: Results = field(default_factory=lambda: Results("segment"), init=False)
 
     def __post_init__(self) -> None:
         """Check the options before the first picture is segmented."""
@@ -66,6 +67,7 @@ class Output:
             result = result.with_palette(self.palette)
         try:
             label_map = self.folder / f"{name}_labels.png"
+            self._written.add(label_map)
             result.save_label_map(label_map)
             overlay = self._save(result.overlay(path), f"{name}_overlay.png")
             more = {**self._soft(result, name), **self._figures(result, path, name)}
@@ -129,6 +131,7 @@ class Output:
         from dinotxt.data.pictures import printable
 
         path = self.folder / name
+        self._written.add(path)
         with atomic_path(path) as temporary:
             picture.save(temporary, format="PNG")
         return printable(path)

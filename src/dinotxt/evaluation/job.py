@@ -3,7 +3,7 @@
 The figures of the paper's Tables 5 and 6 (``published.yaml``) stand beside what is measured.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -20,7 +20,7 @@ from dinotxt.inference.dense import Mode, Upsample
 from dinotxt.inference.encoder import Encoder
 from dinotxt.models.config import Embedding
 from dinotxt.results.report import Interval, Metric, PublishedFigure, Report
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Progress, Skip
 from dinotxt.text.prompt import template_sets, templates
 
 Task = Literal["classification", "retrieval", "segmentation"]
@@ -133,8 +133,8 @@ class Job:
     encoder: Encoder
     data: str
     options: Options
-    on_skip: Callable[[Skip], None] | None = None
-    on_progress: Callable[[int, int], None] | None = None
+    on_skip: OnSkip | None = None
+    on_progress: Progress | None = None
     skipped: list[Skip] = field(default_factory=list)
 
     def skip(self, skip: Skip) -> None:

@@ -12,7 +12,7 @@ from dinotxt.evaluation.segmentation import evaluate_segmentation
 from dinotxt.evaluation.zero_shot import evaluate_classification, evaluate_retrieval
 from dinotxt.inference.encoder import Encoder
 from dinotxt.results.report import Report
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Progress
 
 _TASKS: dict[Task, Callable[[Job], Report]] = {
     "classification": evaluate_classification,
@@ -32,8 +32,8 @@ def evaluate(
     task: Task,
     data: str | Path,
     options: Options | None = None,
-    on_skip: Callable[[Skip], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    on_skip: OnSkip | None = None,
+    progress: Progress | None = None,
     **changes: Any,
 ) -> Report:
     """Evaluate a model on a data set, without any training on it.

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,10 +26,10 @@ from dinotxt.export.graph import quantize, write_onnx
 from dinotxt.export.modules import ImageTower, baked_positions, traceable_text
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.results.skip import Progress
 from dinotxt.text.prompt import template_sets, templates
 from dinotxt.text.tokenizer import Tokenizer
 
-Progress = Callable[[int, int], None]
 _TEXT = "text.onnx"
 _EXAMPLES = ["a photo of a dog", "two red boats on a lake in the evening", "rain"]
 

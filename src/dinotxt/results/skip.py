@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dinotxt.errors import DataError
+
 
 @dataclass(frozen=True, slots=True)
 class Skip:
@@ -20,3 +22,12 @@ class Skip:
 
 OnSkip: TypeAlias = Callable[[Skip], None]
 Progress: TypeAlias = Callable[[int, int], None]  # told (done, total)
+
+
+def or_raise(on_skip: OnSkip | None) -> OnSkip:
+    """Return ``on_skip``, or, where it is None, a function that raises DataError."""
+    return _raise if on_skip is None else on_skip
+
+
+def _raise(skip: Skip) -> None:
+    raise DataError(f"{skip.path}: {skip.reason}")

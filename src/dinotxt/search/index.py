@@ -2,7 +2,6 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from dinotxt.errors import BackendError, ConfigError, DataError
 from dinotxt.files import check_own_folder, one_writer
 from dinotxt.inference.encoder import Encoder, Features, unit
 from dinotxt.results.hit import Hit
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Progress, Skip
 from dinotxt.search.engines import Engine, Vectors
 from dinotxt.search.store import (
     MANIFEST,
@@ -96,8 +95,8 @@ class ImageIndex:
         batch_size: int = 32,
         num_workers: int | None = None,
         settings: IndexSettings = _AS_THEY_ARE,
-        progress: Callable[[int, int], None] | None = None,
-        on_skip: Callable[[Skip], None] | None = None,
+        progress: Progress | None = None,
+        on_skip: OnSkip | None = None,
     ) -> "ImageIndex":
         """Index the pictures under a folder, or bring an existing index up to date.
 
@@ -128,8 +127,7 @@ class ImageIndex:
         report = on_skip or _log
 
         def on_scan_skip(skip: Skip) -> None:
-            if skip.path.endswith("/"):
-                unlisted.append(skip.path)
+            unlisted.append(skip.path)
             report(Skip(printable(root / skip.path), skip.reason))
 
         entries = list(scan(root, on_skip=on_scan_skip))

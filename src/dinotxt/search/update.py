@@ -20,7 +20,7 @@ from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
 from dinotxt.files import sha256_file
 from dinotxt.inference.decoding import PixelBatch, pixel_batches
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Progress, Skip
 from dinotxt.search.dates import date_taken
 from dinotxt.search.engines import Vectors
 from dinotxt.search.store import (
@@ -70,8 +70,8 @@ class Work:
     batch_size: int
     num_workers: int | None
     commit_seconds: float
-    progress: Callable[[int, int], None]
-    on_skip: Callable[[Skip], None]
+    progress: Progress
+    on_skip: OnSkip
 
 
 class _Seen(NamedTuple):
@@ -118,11 +118,12 @@ class Update:
 
         Args:
             entries: Every picture of the folder, sorted.
-            unlisted: Subfolders that could not be listed, with a ``/`` at the end; what is known
-                of their pictures is kept.
+            unlisted: Pictures that could not be looked at, and subfolders that could not be
+                listed, with a ``/`` at the end; what is known of them is kept.
         """
         self._encode([entry for entry in entries if not self._is_known(entry)])
-        changes = self._merge({entry.path for entry in entries}, tuple(unlisted))
+        present = {entry.path for entry in entries}.union(unlisted)
+        changes = self._merge(present, tuple(path for path in unlisted if path.endswith("/")))
         self._keep_small_copies()
         refresh(self._store, self._work.progress)
         return changes

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision import Backbone
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 from dinotxt.text.tokenizer import Tokenizer
 from dinotxt.training.config import DataConfig, TrainConfig
 from dinotxt.training.distributed import World
@@ -34,7 +34,6 @@ from dinotxt.training.feed import (
     pooled_kind,
 )
 
-OnSkip = Callable[[Skip], None]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 

@@ -1,7 +1,7 @@
 """The trainer: the public face of a run."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 
 from dinotxt.errors import CheckpointError
 from dinotxt.inference.engines.torch_towers import find_device
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import joined
 from dinotxt.training.loop import Evaluate, Loop, Run
@@ -40,7 +40,7 @@ class Trainer:
         self,
         *,
         reporters: Sequence[Reporter] = (),
-        on_skip: Callable[[Skip], None] | None = None,
+        on_skip: OnSkip | None = None,
     ) -> Run:
         """Train to the last step, or go on where an earlier call ended.
 

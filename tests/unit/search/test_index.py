@@ -8,7 +8,8 @@ import pytest
 
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.encoder import Encoder
-from dinotxt.search.index import ImageIndex
+from dinotxt.results.skip import Skip
+from dinotxt.search.index import ImageIndex, IndexSettings
 from dinotxt.search.store import segment
 
 MakePicture = Callable[..., Path]
@@ -165,3 +166,31 @@ def test_a_touched_picture_is_not_encoded_again(album: Path, make_encoder: MakeE
         assert index.search("red") == before
     record = next(r for r in segment.Segment(path, "base-000002").records() if "red" in r.path)
     assert record.mtime_ns == 1
+
+
+def test_an_index_inside_its_album_never_takes_its_small_copies_for_pictures(
+    album: Path, make_encoder: MakeEncoder
+) -> None:
+    place, settings = album / "found", IndexSettings(thumbnails=16)
+    assert len(ImageIndex.build(make_encoder(), album, place, settings=settings)) == 4
+    assert len(list(place.rglob("*.jpg"))) == 4
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="found is what dinotxt index wrote"):
+            again = ImageIndex.build(make_encoder(), album, place, settings=settings)
+        assert len(again) == 4
+        assert again.changes == (0, 0, 0)
+
+
+def test_an_index_keeps_the_pictures_behind_a_link_that_leads_nowhere(
+    album: Path, make_encoder: MakeEncoder
+) -> None:
+    away = album.parent / "disk"
+    shutil.copytree(album / "0", away)
+    (album / "linked").symlink_to(away, target_is_directory=True)
+    index = album.parent / "index"
+    before = len(ImageIndex.build(make_encoder(), album, index))
+    away.rename(album.parent / "unplugged")
+    skipped: list[Skip] = []
+    after = ImageIndex.build(make_encoder(), album, index, on_skip=skipped.append)
+    assert (len(after), after.changes.deleted) == (before, 0)
+    assert skipped == [Skip(f"{album}/linked", "is a link to nothing")]

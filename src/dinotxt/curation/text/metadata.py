@@ -20,9 +20,10 @@ from dinotxt.curation.pool import fingerprint, read_table, table_paths
 from dinotxt.curation.stage import StageFolder, StageReport, read_report
 from dinotxt.curation.text.spacing import is_matchable
 from dinotxt.curation.text.words import WordCounts, bigrams_by_pmi, count_words, ranked
-from dinotxt.data.readers import expand, or_raise
+from dinotxt.data.readers import expand
 from dinotxt.errors import DataError, import_extra
 from dinotxt.files import atomic_path
+from dinotxt.results.skip import or_raise
 from dinotxt.text.wordnet import wordnet_names
 
 STAGE = "metadata"

@@ -20,7 +20,7 @@ from dinotxt.data.features.store import (
 )
 from dinotxt.data.readers import Pair
 from dinotxt.errors import DataError
-from dinotxt.files import atomic_path, read_json, write_json
+from dinotxt.files import atomic_path, mark_folder, read_json, write_json
 from dinotxt.results.skip import Skip
 
 _PLAN = "plan.json"
@@ -156,6 +156,8 @@ class FeatureStoreWriter:
         path = self.path / _PLAN
         if not path.is_file():
             try:
+                if not self.path.exists() or not any(self.path.iterdir()):
+                    mark_folder(self.path, "cache")
                 write_json(path, plan)
             except OSError as error:
                 raise DataError(f"{path} cannot be written ({error.strerror}).") from error

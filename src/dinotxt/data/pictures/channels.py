@@ -10,6 +10,7 @@ from PIL import Image
 from dinotxt.data.pictures.image import (
     ImageSource,
     Limits,
+    decoding,
     open_undecoded,
     read_bytes,
     source_name,
@@ -91,7 +92,7 @@ def read_array(source: ImageSource, *, limits: Limits = _DEFAULT_LIMITS) -> NDAr
 
 
 def _pixels(image: Image.Image, name: str) -> NDArray[np.generic]:
-    try:
+    with decoding(name):
         image.load()
         picture = upright(image)
         if picture.mode == "1":
@@ -99,8 +100,6 @@ def _pixels(image: Image.Image, name: str) -> NDArray[np.generic]:
         elif picture.mode == "P":
             picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
         return np.asarray(picture)
-    except Exception as error:  # decoders raise anything
-        raise DataError(f"{name} is damaged or truncated ({error}).") from error
 
 
 def _read_npy(content: bytes, name: str, limits: Limits) -> NDArray[np.generic]:

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 from PIL import (  # the plugins register their formats
+    AvifImagePlugin,
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
@@ -24,9 +25,25 @@ from PIL import (  # the plugins register their formats
 )
 
 from dinotxt.errors import DataError
+from dinotxt.files import refuse_address
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .gif .tif .tiff".split()  # noqa: SIM905
+)
+if AvifImagePlugin.SUPPORTED:
+    FORMATS, EXTENSIONS = (*FORMATS, "AVIF"), EXTENSIONS | {".avif"}
+_UNREADABLE = {
+    "HEIC": ".heic .heif .hif",
+    "AVIF": ".avif .avifs",
+    "a camera's raw data": ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mos .mrw .nef .nrw"
+    " .orf .pef .raf .rw2 .rwl .sr2 .srf .srw .x3f",
+    "JPEG 2000": ".jp2 .j2k .jpf .jpx",
+    "JPEG XL": ".jxl",
+    "a file of Photoshop": ".psd .psb",
+}
+_KIND_OF = {ending: kind for kind, endings in _UNREADABLE.items() for ending in endings.split()}
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -99,7 +116,7 @@ def open_image(
         _check_size(image.size, name, limits)
     else:
         image = open_undecoded(source, limits=limits)
-    with _decoding(name):
+    with decoding(name):
         if draft_size is not None and image.format == "JPEG":
             image.draft(None, (draft_size, draft_size))
         image.load()
@@ -119,11 +136,21 @@ def open_undecoded(
         factory, accept = Image.OPEN[kind]
         if accept is not None and accept(content[:16]) is True:
             # Not Image.open: its own check of the size follows a process-wide setting.
-            with _decoding(name):
+            if kind == "AVIF" and not _is_avif(content):
+                continue
+            with decoding(name):
                 image: Image.Image = factory(io.BytesIO(content), "")
             _check_size(image.size, name, limits)
             return image
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
+        raise DataError(f"{name} {why_unreadable('.heic')}.")
     raise DataError(f"{name} is not a picture in one of the formats {', '.join(FORMATS)}.")
+
+
+def why_unreadable(ending: str) -> str | None:
+    """Return why pictures with an ending such as ``.heic`` are not read; None: nothing is known."""
+    kind = None if ending in EXTENSIONS else _KIND_OF.get(ending)
+    return kind and f"is {kind}, which is not read here: convert it to JPEG, PNG or TIFF"
 
 
 def source_name(source: ImageSource) -> str:
@@ -164,8 +191,7 @@ def read_bytes(source: str | Path | bytes | Stored, limits: Limits = _DEFAULT_LI
 
 def _read_path(source: str | Path, limits: Limits) -> bytes:
     name = str(source)
-    if "://" in name:
-        raise DataError(f"{name} is a web address, which is not fetched: download it first.")
+    refuse_address(name)
     try:
         path = Path(source)
         if not path.is_file():
@@ -184,8 +210,14 @@ def _check_bytes(size: int, name: str, limits: Limits) -> None:
         )
 
 
+def _is_avif(content: bytes) -> bool:
+    """Tell AVIF from HEIC, which share a container: the brands stand in its first box."""
+    length = int.from_bytes(content[:4], "big")
+    return b"avif" in content[8:length] or b"avis" in content[8:length]
+
+
 @contextmanager
-def _decoding(name: str) -> Iterator[None]:
+def decoding(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into a DataError."""
     try:
         yield

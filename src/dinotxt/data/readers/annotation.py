@@ -1,6 +1,6 @@
 """Caption files in JSON: COCO's ``captions_*.json`` and Karpathy's ``dataset_*.json``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from dinotxt.data.readers.record import ImageRef
 from dinotxt.data.readers.sample import clean_captions
 from dinotxt.errors import DataError
 from dinotxt.files import read_json
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 _PROBES = 5
 Captioned = tuple[str, ImageRef, tuple[str, ...]]
@@ -18,7 +18,7 @@ Captioned = tuple[str, ImageRef, tuple[str, ...]]
 def read_annotations(
     path: Path,
     split: str | None,
-    report: Callable[[Skip], None],
+    report: OnSkip,
     *,
     default_split: str | None = None,
 ) -> Iterator[Captioned]:
@@ -46,7 +46,7 @@ def read_annotations(
 
 
 def _coco(
-    path: Path, images: list[dict[str, Any]], annotations: Any, report: Callable[[Skip], None]
+    path: Path, images: list[dict[str, Any]], annotations: Any, report: OnSkip
 ) -> Iterator[Captioned]:
     captions: dict[Any, list[str]] = {}
     for position, entry in enumerate(annotations if isinstance(annotations, list) else []):
@@ -72,9 +72,7 @@ def _in_split(path: Path, images: list[dict[str, Any]], split: str | None) -> li
     return [image for image in images if image.get("split") in wanted]
 
 
-def _karpathy(
-    path: Path, images: list[dict[str, Any]], report: Callable[[Skip], None]
-) -> Iterator[Captioned]:
+def _karpathy(path: Path, images: list[dict[str, Any]], report: OnSkip) -> Iterator[Captioned]:
     names = [f"{image.get('filepath') or '.'}/{image.get('filename')}" for image in images]
     names = [name.removeprefix("./") for name in names]
     root = image_root(names[:_PROBES], path.parent)

@@ -1,17 +1,19 @@
 """Pictures with a class each: folders of classes, tars with ``.cls`` files, tables with labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dinotxt.data.readers.location import expand, images_in
+from dinotxt.data.pictures import folders_in, is_ours, pictures_in
+from dinotxt.data.readers.location import expand
 from dinotxt.data.readers.pairs import find_tars
-from dinotxt.data.readers.record import ImageRef, LabelledImage, or_raise
+from dinotxt.data.readers.record import ImageRef, LabelledImage
 from dinotxt.data.readers.sample import tar_samples
 from dinotxt.data.readers.table import TABLES, read_labels
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.files import read_lines, read_mark
+from dinotxt.results.skip import OnSkip, Skip, or_raise
 
 _CLASS_FILES = ("classnames.txt", "classes.txt")
 _TEMPLATE_FILE = "zeroshot_classification_templates.txt"
@@ -36,9 +38,7 @@ class LabelledSet:
     name: str | None = None
 
 
-def read_labelled(
-    data: str | Path, *, on_skip: Callable[[Skip], None] | None = None
-) -> LabelledSet:
+def read_labelled(data: str | Path, *, on_skip: OnSkip | None = None) -> LabelledSet:
     """Read pictures with a class each; pictures stay on the disk until they are opened.
 
     Args:
@@ -69,26 +69,13 @@ def read_labelled(
     return found
 
 
-def read_lines(path: Path) -> tuple[str, ...]:
-    """Return the lines of a text file, blank ones at its end left out.
-
-    Raises:
-        DataError: If it cannot be read as UTF-8.
-    """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
-    return tuple(line.strip() for line in text.rstrip().splitlines())
-
-
-def _from_folders(folder: Path, report: Callable[[Skip], None]) -> LabelledSet:
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+def _from_folders(folder: Path, report: OnSkip) -> LabelledSet:
+    classes = [path for path in folders_in(folder) if not is_ours(read_mark(path))]
     if not classes:
         raise DataError(f"{folder} has neither tars nor a folder for each class.")
     items = []
     for label, path in enumerate(classes):
-        images = images_in(path)
+        images = list(pictures_in(path, report))
         if not images:
             report(Skip(str(path), "the class has no picture"))
         items += [
@@ -98,7 +85,7 @@ def _from_folders(folder: Path, report: Callable[[Skip], None]) -> LabelledSet:
     return LabelledSet(tuple(items), tuple(path.name for path in classes))
 
 
-def _from_tars(tars: list[Path], report: Callable[[Skip], None]) -> LabelledSet:
+def _from_tars(tars: list[Path], report: OnSkip) -> LabelledSet:
     items = []
     for sample in tar_samples(tars, report):
         if not {"image", "cls"} <= sample.parts.keys():
@@ -118,7 +105,7 @@ def _from_tars(tars: list[Path], report: Callable[[Skip], None]) -> LabelledSet:
     )
 
 
-def _from_table(paths: list[Path], report: Callable[[Skip], None]) -> LabelledSet:
+def _from_table(paths: list[Path], report: OnSkip) -> LabelledSet:
     rows = []
     for path in paths:
         if path.suffix.lower() not in TABLES:

@@ -1,21 +1,21 @@
 """Which files a ``--data`` value means: globs, braces and the folders that pictures lie in."""
 
 import glob
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from dinotxt.data.pictures import EXTENSIONS
+from dinotxt.data.pictures import folders_in
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.files import refuse_address
+from dinotxt.results.skip import OnSkip, Skip
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MAX_EXPANSION = 1_000_000
 
 
-def expand(pattern: str, report: Callable[[Skip], None]) -> list[Path]:
+def expand(pattern: str, report: OnSkip) -> list[Path]:
     """Return the files that a path with globs and braces means, in order, each once.
 
     ``shard-{000..005}.tar`` counts, ``{a,b}`` lists, ``*`` and ``**`` match.
@@ -72,27 +72,9 @@ def _choices(content: str) -> list[str] | None:
     return content.split(",") if "," in content else None
 
 
-def refuse_address(path: str) -> None:
-    """Refuse an address on the web.
-
-    Raises:
-        DataError: If it is one.
-    """
-    if "://" in path:
-        raise DataError(f"{path} is a web address, which is not fetched: download it first.")
-
-
-def images_in(folder: Path) -> list[Path]:
-    """Return the pictures in a folder and the folders in it, by name; hidden files are left out."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(root) / name
-            for name in sorted(names)
-            if Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
-        ]
-    return found
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a folder that match a pattern, by name, less hidden ones."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
 def image_root(names: Sequence[str], start: Path) -> Path:
@@ -107,8 +89,8 @@ def image_root(names: Sequence[str], start: Path) -> Path:
     """
     candidates = []
     for base in (start, start.parent):
-        candidates += [base, *(path for path in sorted(base.iterdir()) if path.is_dir())]
-        candidates += [path for path in sorted((base / "images").glob("*")) if path.is_dir()]
+        candidates += [base, *folders_in(base)]
+        candidates += folders_in(base / "images") if (base / "images").is_dir() else []
     for root in candidates:
         if any((root / name).is_file() for name in names):
             return root

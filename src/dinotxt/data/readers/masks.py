@@ -3,7 +3,7 @@
 The value of a pixel is the line of its class in ``classes.txt``, from 0; 255 is ignored.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.pictures import open_undecoded, read_array
-from dinotxt.data.readers.labelled import read_lines
-from dinotxt.data.readers.record import ImageRef, or_raise
+from dinotxt.data.pictures import EXTENSIONS, decoding, open_undecoded, pictures_in, read_array
+from dinotxt.data.readers.record import ImageRef
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.files import read_lines
+from dinotxt.results.skip import OnSkip, Skip, or_raise
 
 IGNORED = 255
-_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _LABELS = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".npy"})
 
 
@@ -106,7 +105,7 @@ class MaskSet:
         return read_mask(item.mask, len(self.class_names), size=size, values=self.values)
 
 
-def read_masks(folder: str | Path, *, on_skip: Callable[[Skip], None] | None = None) -> MaskSet:
+def read_masks(folder: str | Path, *, on_skip: OnSkip | None = None) -> MaskSet:
     """Pair the pictures and the label maps of a folder.
 
     Args:
@@ -120,8 +119,8 @@ def read_masks(folder: str | Path, *, on_skip: Callable[[Skip], None] | None = N
     for name in ("images", "labels", "classes.txt"):
         if not (root / name).exists():
             raise DataError(f"{root} has no {name}: it needs images/, labels/ and classes.txt.")
-    images = _by_stem(root / "images", _IMAGES, report)
-    masks = _by_stem(root / "labels", _LABELS, report)
+    images = _by_stem(root / "images", EXTENSIONS, report)
+    masks = _by_stem(root / "labels", _LABELS, report, results=True)
     for key in sorted(images.keys() ^ masks.keys()):
         lone, missing = (images[key], "label map") if key in images else (masks[key], "picture")
         report(Skip(str(lone), f"half a pair: it has no {missing}"))
@@ -173,7 +172,7 @@ def _read_labels(ref: ImageRef) -> NDArray[np.int64]:
     else:
         image = open_undecoded(ref)
         # Palette indices are the labels: only there must a picture stay undecoded to colours.
-        array = np.asarray(_load(image, ref))[:, :, None] if image.mode == "P" else read_array(ref)
+        array = _indices(image, ref) if image.mode == "P" else read_array(ref)
     if array.shape[2] != 1 or array.dtype.kind not in "ui":
         raise DataError(
             f"{ref.name} has {array.shape[2]} channels of {array.dtype}: a label map has one, "
@@ -183,21 +182,17 @@ def _read_labels(ref: ImageRef) -> NDArray[np.int64]:
     return array[:, :, 0].astype(np.int64)
 
 
-def _load(image: Image.Image, ref: ImageRef) -> Image.Image:
-    try:
+def _indices(image: Image.Image, ref: ImageRef) -> NDArray[np.generic]:
+    with decoding(ref.name):
         image.load()
-    except Exception as error:  # decoders raise anything
-        raise DataError(f"{ref.name} is damaged or truncated ({error}).") from error
-    return image
+    return np.asarray(image)[:, :, None]
 
 
 def _by_stem(
-    folder: Path, endings: frozenset[str], report: Callable[[Skip], None]
+    folder: Path, endings: frozenset[str], report: OnSkip, *, results: bool = False
 ) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in endings or path.name.startswith(".") or not path.is_file():
-            continue
+    for path in pictures_in(folder, report, endings=endings, results=results):
         key = path.relative_to(folder).with_suffix("").as_posix()
         if key in found:
             report(Skip(str(path), f"{found[key].name} has the same stem"))

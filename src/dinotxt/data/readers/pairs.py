@@ -1,17 +1,15 @@
 """Pictures with captions, from every form that ``--data`` takes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dinotxt.data.readers.annotation import Captioned, read_annotations
-from dinotxt.data.readers.location import expand
-from dinotxt.data.readers.record import ImageRef, Pair, or_raise
+from dinotxt.data.readers.location import expand, files_in
+from dinotxt.data.readers.record import Pair
 from dinotxt.data.readers.sample import Sample, folder_samples, tar_samples
 from dinotxt.data.readers.table import TABLES, read_captions
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
-
-__all__ = ["ImageRef", "Pair", "find_tars", "read_pairs"]
+from dinotxt.results.skip import OnSkip, Skip, or_raise
 
 Data = str | Path | Sequence[str | Path]
 _FORMS = (
@@ -23,7 +21,7 @@ _FORMS = (
 def read_pairs(
     data: Data,
     *,
-    on_skip: Callable[[Skip], None] | None = None,
+    on_skip: OnSkip | None = None,
     need_captions: bool = True,
     default_split: str | None = None,
 ) -> list[Pair]:
@@ -58,7 +56,7 @@ def read_pairs(
     return list(pairs.values())
 
 
-def find_tars(data: str, report: Callable[[Skip], None]) -> list[Path]:
+def find_tars(data: str, report: OnSkip) -> list[Path]:
     """Return the tars that a path, a pattern or a folder means; none if it means no tar.
 
     A CLIP_benchmark folder (with ``nshards.txt``, or a ``test`` folder that has it) gives its
@@ -69,7 +67,7 @@ def find_tars(data: str, report: Callable[[Skip], None]) -> list[Path]:
     if path.is_dir():
         if not (path / "nshards.txt").is_file() and (path / "test" / "nshards.txt").is_file():
             path = path / "test"
-        tars = sorted(path.glob("*.tar")) or sorted((path / "shards").glob("*.tar"))
+        tars = files_in(path, "*.tar") or files_in(path / "shards", "*.tar")
         if (path / "nshards.txt").is_file():
             tars.sort(key=lambda tar: (len(tar.stem), tar.stem))
             _report_missing(tars, path / "nshards.txt", report)
@@ -77,7 +75,7 @@ def find_tars(data: str, report: Callable[[Skip], None]) -> list[Path]:
     return expand(data, report) if data.endswith(".tar") else []
 
 
-def _report_missing(tars: list[Path], listing: Path, report: Callable[[Skip], None]) -> None:
+def _report_missing(tars: list[Path], listing: Path, report: OnSkip) -> None:
     """Tell if there are fewer tars than ``nshards.txt`` says."""
     try:
         said = int(listing.read_text("ascii"))
@@ -87,9 +85,7 @@ def _report_missing(tars: list[Path], listing: Path, report: Callable[[Skip], No
         report(Skip(str(listing), f"it counts {said} tars, there are {len(tars)}"))
 
 
-def _read(
-    data: str, report: Callable[[Skip], None], default_split: str | None
-) -> Iterator[Captioned]:
+def _read(data: str, report: OnSkip, default_split: str | None) -> Iterator[Captioned]:
     file, _, split = data.partition("#") if ".json#" in data else (data, "", "")
     tars = find_tars(data, report)
     if tars:
@@ -105,7 +101,7 @@ def _read(
             yield from read_captions(path, report)
 
 
-def _captioned(samples: Iterable[Sample], report: Callable[[Skip], None]) -> Iterator[Captioned]:
+def _captioned(samples: Iterable[Sample], report: OnSkip) -> Iterator[Captioned]:
     for sample in samples:
         image = sample.parts.get("image")
         if image is None:

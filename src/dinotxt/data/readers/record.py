@@ -1,14 +1,13 @@
 """The records of dinotxt: a picture that is read when needed, with captions or a label."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
 
 from dinotxt.data.pictures import Stored, open_image
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.files import refuse_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,7 @@ class ImageRef:
         Raises:
             DataError: If it is missing, cut short or larger than ``max_bytes``.
         """
-        if "://" in self.path:
-            raise DataError(f"{self.path} is a web address, which is not fetched: download it.")
+        refuse_address(self.path)
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
             try:
@@ -65,15 +63,6 @@ class ImageRef:
         if len(content) != size:
             raise DataError(f"{self.name} is cut short: {len(content)} of {size} bytes.")
         return content
-
-
-def or_raise(on_skip: Callable[[Skip], None] | None) -> Callable[[Skip], None]:
-    """Return ``on_skip``, or, where it is None, a function that raises DataError."""
-    return _raise if on_skip is None else on_skip
-
-
-def _raise(skip: Skip) -> None:
-    raise DataError(f"{skip.path}: {skip.reason}")
 
 
 @dataclass(frozen=True, slots=True)

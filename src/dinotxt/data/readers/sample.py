@@ -5,16 +5,16 @@ The layouts of WebDataset, img2dataset (tars and files) and CLIP_benchmark all c
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dinotxt.data.pictures import EXTENSIONS
+from dinotxt.data.pictures import EXTENSIONS, is_left_out, pictures_in, why_unreadable
 from dinotxt.data.readers.record import ImageRef
 from dinotxt.data.readers.tar import scan_tar
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 DAMAGE = ".damage"  # the suffix of a text that stands in for a sample which could not be unpacked
 _KINDS = {".json": "json", ".txt": "txt", ".cls": "cls", ".npy": "image", DAMAGE: "damage"}
@@ -81,7 +81,7 @@ def clean_captions(captions: Any) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def tar_samples(paths: Sequence[Path], report: Callable[[Skip], None]) -> Iterator[Sample]:
+def tar_samples(paths: Sequence[Path], report: OnSkip) -> Iterator[Sample]:
     """Yield the samples of tars, shard by shard; keys start with the name of the shard."""
     for path, shard in zip(paths, _shard_names(paths), strict=True):
         try:
@@ -96,26 +96,27 @@ def tar_samples(paths: Sequence[Path], report: Callable[[Skip], None]) -> Iterat
         yield from _group(files, shard + "/", report)
 
 
-def folder_samples(folder: Path, report: Callable[[Skip], None]) -> Iterator[Sample]:
+def folder_samples(folder: Path, report: OnSkip) -> Iterator[Sample]:
     """Yield the samples of a folder and the folders in it, in the order of their names."""
-    files = []
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if not name.endswith("_stats.json"):
-                path = Path(root) / name
-                files.append((path.relative_to(folder).as_posix(), ImageRef(str(path))))
+    files = [
+        (path.relative_to(folder).as_posix(), ImageRef(str(path)))
+        for path in pictures_in(folder, report, endings=_KINDS.keys())
+        if not path.name.endswith("_stats.json")
+    ]
     yield from _group(files, "", report)
 
 
-def _group(
-    files: Iterable[tuple[str, ImageRef]], prefix: str, report: Callable[[Skip], None]
-) -> Iterator[Sample]:
+def _group(files: Iterable[tuple[str, ImageRef]], prefix: str, report: OnSkip) -> Iterator[Sample]:
     samples: dict[str, Sample] = {}
     for name, ref in files:
         path = PurePosixPath(name)
-        kind = _KINDS.get(path.suffix.lower())
-        if kind is None or path.name.startswith("."):
+        ending = path.suffix.lower()
+        kind = _KINDS.get(ending)
+        if any(map(is_left_out, path.parts)):
+            continue
+        if kind is None:
+            if reason := why_unreadable(ending):
+                report(Skip(ref.name, reason))
             continue
         stem = path.with_suffix("").as_posix().removeprefix("./")
         sample = samples.setdefault(stem, Sample(prefix + stem, ref.name))

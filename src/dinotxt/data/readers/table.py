@@ -5,7 +5,7 @@ Paths are relative to the table. Rows of one path are one picture with several c
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from dinotxt.data.readers.record import ImageRef
 from dinotxt.data.readers.sample import clean_captions
 from dinotxt.errors import DataError, import_extra
-from dinotxt.results.skip import Skip
+from dinotxt.files import is_address
+from dinotxt.results.skip import OnSkip, Skip
 
 TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
 _PATHS = (
@@ -49,9 +50,7 @@ class Row:
     value: Any
 
 
-def read_captions(
-    path: Path, report: Callable[[Skip], None]
-) -> Iterator[tuple[str, ImageRef, tuple[str, ...]]]:
+def read_captions(path: Path, report: OnSkip) -> Iterator[tuple[str, ImageRef, tuple[str, ...]]]:
     """Yield (key, image, captions) of each picture of a table, in the order of first mention."""
     gathered: dict[str, tuple[ImageRef, list[str]]] = {}
     for number, row in _rows(path, CAPTION_COLUMNS, report):
@@ -65,7 +64,7 @@ def read_captions(
         yield key, image, tuple(captions_)
 
 
-def read_labels(path: Path, report: Callable[[Skip], None]) -> Iterator[Row]:
+def read_labels(path: Path, report: OnSkip) -> Iterator[Row]:
     """Yield the rows of a table with a label column; a path that comes twice is reported."""
     seen: set[str] = set()
     for number, row in _rows(path, _LABELS, report):
@@ -77,9 +76,7 @@ def read_labels(path: Path, report: Callable[[Skip], None]) -> Iterator[Row]:
         yield row
 
 
-def _rows(
-    path: Path, wanted: tuple[str, ...], report: Callable[[Skip], None]
-) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path, wanted: tuple[str, ...], report: OnSkip) -> Iterator[tuple[int, Row]]:
     root, has_begun = path.parent, False
     for number, row in _read(path, report):
         path_column, value_column = pick_column(row, _PATHS), pick_column(row, wanted)
@@ -101,7 +98,7 @@ def _rows(
         if not isinstance(name, str) or not name.strip():
             report(Skip(f"{path}:{number}", "the row has no path"))
             continue
-        location = name if "://" in name else str(root / name)
+        location = name if is_address(name) else str(root / name)
         yield number, Row(name, ImageRef(location), row[value_column])
 
 
@@ -111,7 +108,7 @@ def pick_column(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
     return next((known[name] for name in wanted if name in known), None)
 
 
-def _read(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read(path: Path, report: OnSkip) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (row number, row) of any kind of table."""
     try:
         if path.suffix.lower() == ".parquet":
@@ -124,7 +121,7 @@ def _read(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dic
         raise DataError(f"{path} cannot be read ({error}).") from error
 
 
-def _lines(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, report: OnSkip) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file that are valid UTF-8; report the others."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
@@ -134,7 +131,7 @@ def _lines(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, st
                 report(Skip(f"{path}:{number}", f"not valid UTF-8 ({error.reason})"))
 
 
-def _read_csv(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_csv(path: Path, report: OnSkip) -> Iterator[tuple[int, dict[str, Any]]]:
     position = 0
 
     def lines() -> Iterator[str]:
@@ -181,7 +178,7 @@ def _delimiter(path: Path) -> str:
     return next((mark for mark in _DELIMITERS if mark in header), ",")
 
 
-def _read_jsonl(path: Path, report: Callable[[Skip], None]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_jsonl(path: Path, report: OnSkip) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in _lines(path, report):
         if not line.strip():
             continue

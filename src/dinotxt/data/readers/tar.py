@@ -4,12 +4,11 @@ GNU long names, PAX headers and sizes beyond 8 GiB are understood (POSIX.1-2001,
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 _BLOCK = 512
 _MAX_HEADER = 1 << 20
@@ -29,7 +28,7 @@ class _TornError(Exception):
     """The tar cannot be read beyond a byte."""
 
 
-def scan_tar(path: str | Path, report: Callable[[Skip], None]) -> list[TarMember]:
+def scan_tar(path: str | Path, report: OnSkip) -> list[TarMember]:
     """List the regular files of a tar.
 
     A tar that is cut or damaged gives what stands before the tear; ``report`` hears the byte.
@@ -56,7 +55,7 @@ def scan_tar(path: str | Path, report: Callable[[Skip], None]) -> list[TarMember
 class _Scan:
     """One pass over the headers of an open tar."""
 
-    def __init__(self, path: str, descriptor: int, report: Callable[[Skip], None]) -> None:
+    def __init__(self, path: str, descriptor: int, report: OnSkip) -> None:
         self._path = path
         self._descriptor = descriptor
         self._report = report

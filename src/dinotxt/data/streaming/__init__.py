@@ -4,7 +4,7 @@ from dinotxt.data.streaming.cache import ShardCache
 from dinotxt.data.streaming.index import index_shards, list_shards
 from dinotxt.data.streaming.order import StreamConfig, StreamSampler
 from dinotxt.data.streaming.reader import ShardReader
-from dinotxt.data.streaming.remote import Remote, is_address
+from dinotxt.data.streaming.remote import Remote
 
 __all__ = [
     "Remote",
@@ -13,6 +13,5 @@ __all__ = [
     "StreamConfig",
     "StreamSampler",
     "index_shards",
-    "is_address",
     "list_shards",
 ]

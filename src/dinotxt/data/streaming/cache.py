@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dinotxt.data.streaming.parquet import unpack_parquet
-from dinotxt.data.streaming.remote import Remote, is_address
+from dinotxt.data.streaming.remote import Remote
 from dinotxt.errors import DataError
+from dinotxt.files import is_address
 
 _DIGITS = 16
 

@@ -7,20 +7,20 @@ index that has been built is kept beside the local copies and used again.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dinotxt.data.prefetch import prefetch
-from dinotxt.data.readers import expand, find_tars, tar_samples
+from dinotxt.data.readers import expand, files_in, find_tars, tar_samples
 from dinotxt.data.streaming.cache import ShardCache, version
 from dinotxt.data.streaming.parquet import TornParquetError, num_rows
-from dinotxt.data.streaming.remote import Remote, is_address
+from dinotxt.data.streaming.remote import Remote
 from dinotxt.errors import DataError
-from dinotxt.files import read_json, write_json
-from dinotxt.results.skip import Skip
+from dinotxt.files import is_address, read_json, write_json
+from dinotxt.results.skip import OnSkip, Skip
 
 _SUFFIXES = (".tar", ".parquet")
 _WORKERS = 8
@@ -48,7 +48,7 @@ class ShardIndex:
         return digest.hexdigest()
 
 
-def list_shards(data: str, remote: Remote, report: Callable[[Skip], None]) -> list[str]:
+def list_shards(data: str, remote: Remote, report: OnSkip) -> list[str]:
     """Return the shards that a path, an address or a pattern of either means.
 
     Raises:
@@ -58,7 +58,7 @@ def list_shards(data: str, remote: Remote, report: Callable[[Skip], None]) -> li
         found = remote.expand(data, report)
     elif Path(data).is_dir():
         found = [str(path) for path in find_tars(data, report)]
-        found = found or sorted(str(path) for path in Path(data).glob("*.parquet"))
+        found = found or [str(path) for path in files_in(Path(data), "*.parquet")]
     else:
         found = [str(path) for path in expand(data, report)]
     other = next((shard for shard in found if not shard.endswith(_SUFFIXES)), None)
@@ -67,9 +67,7 @@ def list_shards(data: str, remote: Remote, report: Callable[[Skip], None]) -> li
     return found
 
 
-def index_shards(
-    shards: Sequence[str], cache: ShardCache, report: Callable[[Skip], None]
-) -> ShardIndex:
+def index_shards(shards: Sequence[str], cache: ShardCache, report: OnSkip) -> ShardIndex:
     """Count the samples of every shard; those without any are reported and left out.
 
     Raises:
@@ -121,7 +119,7 @@ def _count_all(shards: Sequence[str], cache: ShardCache) -> tuple[dict[str, int]
     return counts, lost
 
 
-def _look(shard: str, cache: ShardCache, report: Callable[[Skip], None]) -> int:
+def _look(shard: str, cache: ShardCache, report: OnSkip) -> int:
     """Count the samples in a shard itself; a remote tar is fetched for it, and kept."""
     if shard.endswith(".parquet"):
         try:

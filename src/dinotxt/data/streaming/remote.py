@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from dinotxt.data.readers import expand_braces
 from dinotxt.errors import BackendError, DataError, import_extra
 from dinotxt.files import atomic_path
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 Result = TypeVar("Result")
 
@@ -18,11 +18,6 @@ _CHUNK_BYTES = 1 << 22
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _LATER = (408, 425, 429)  # HTTP: timed out, too early, too many
-
-
-def is_address(path: str) -> bool:
-    """Tell if a path is an address of fsspec rather than a local file."""
-    return "://" in path
 
 
 class Remote:
@@ -37,7 +32,7 @@ class Remote:
         self.retries = retries
         self.pause = pause
 
-    def expand(self, pattern: str, report: Callable[[Skip], None]) -> list[str]:
+    def expand(self, pattern: str, report: OnSkip) -> list[str]:
         """Return the addresses that a pattern with braces and globs means, in order.
 
         Args:

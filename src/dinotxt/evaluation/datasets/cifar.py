@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.pictures import ArrayImage
-from dinotxt.data.readers import LabelledImage, LabelledSet, read_lines
+from dinotxt.data.readers import LabelledImage, LabelledSet
 from dinotxt.errors import DataError
+from dinotxt.files import read_lines
 
 _PIXELS = 3 * 32 * 32
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))

@@ -6,18 +6,19 @@ All classes of a set compete, also on a part of it.
 """
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet, images_in
+from dinotxt.data.pictures import pictures_in
+from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 from dinotxt.text.imagenet_ids import imagenet_a_ids, imagenet_ids
 
 _SOLUTION = "LOC_val_solution.csv"
 
 
-def read_imagenet(folder: Path, report: Callable[[Skip], None]) -> LabelledSet:
+def read_imagenet(folder: Path, report: OnSkip) -> LabelledSet:
     """Read the validation set of ImageNet-1K.
 
     Raises:
@@ -25,7 +26,9 @@ def read_imagenet(folder: Path, report: Callable[[Skip], None]) -> LabelledSet:
     """
     for base in (folder / "val", folder):
         if any((base / one).is_dir() for one in imagenet_ids()):
-            items = _by_folder(base, {one: place for place, one in enumerate(imagenet_ids())})
+            items = _by_folder(
+                base, {one: place for place, one in enumerate(imagenet_ids())}, report
+            )
             return LabelledSet(tuple(items), imagenet_ids(), name="imagenet")
     solution = folder / _SOLUTION
     pictures = folder / "ILSVRC" / "Data" / "CLS-LOC" / "val"
@@ -39,7 +42,7 @@ def read_imagenet(folder: Path, report: Callable[[Skip], None]) -> LabelledSet:
     return LabelledSet(tuple(items), imagenet_ids(), name="imagenet")
 
 
-def read_imagenet_v2(folder: Path) -> LabelledSet:
+def read_imagenet_v2(folder: Path, report: OnSkip) -> LabelledSet:
     """Read ImageNet-V2: the name of a folder is the number of its class.
 
     Raises:
@@ -49,14 +52,15 @@ def read_imagenet_v2(folder: Path) -> LabelledSet:
     bases = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     for base in bases:
         if any((base / name).is_dir() for name in labels):
-            return LabelledSet(tuple(_by_folder(base, labels)), imagenet_ids(), name="imagenet-v2")
+            items = tuple(_by_folder(base, labels, report))
+            return LabelledSet(items, imagenet_ids(), name="imagenet-v2")
     raise DataError(
         f"{folder} is not ImageNet-V2: it has no folders 0 to 999. Unpack "
         "imagenetv2-matched-frequency.tar.gz there."
     )
 
 
-def read_imagenet_a(folder: Path) -> LabelledSet:
+def read_imagenet_a(folder: Path, report: OnSkip) -> LabelledSet:
     """Read ImageNet-A.
 
     Raises:
@@ -65,7 +69,7 @@ def read_imagenet_a(folder: Path) -> LabelledSet:
     ids = imagenet_a_ids()
     for base in (folder, folder / "imagenet-a"):
         if any((base / one).is_dir() for one in ids):
-            items = _by_folder(base, {one: place for place, one in enumerate(ids)})
+            items = _by_folder(base, {one: place for place, one in enumerate(ids)}, report)
             return LabelledSet(tuple(items), ids, name="imagenet-a")
     raise DataError(
         f"{folder} is not ImageNet-A: it has no class folders such as {ids[0]}/. Unpack "
@@ -73,17 +77,15 @@ def read_imagenet_a(folder: Path) -> LabelledSet:
     )
 
 
-def _by_folder(base: Path, labels: dict[str, int]) -> Iterator[LabelledImage]:
+def _by_folder(base: Path, labels: dict[str, int], report: OnSkip) -> Iterator[LabelledImage]:
     for name, label in labels.items():
         if (base / name).is_dir():
-            for path in images_in(base / name):
+            for path in pictures_in(base / name, report):
                 key = path.relative_to(base).as_posix()
                 yield LabelledImage(key, ImageRef(str(path)), label)
 
 
-def _by_solution(
-    solution: Path, pictures: Path, report: Callable[[Skip], None]
-) -> Iterator[LabelledImage]:
+def _by_solution(solution: Path, pictures: Path, report: OnSkip) -> Iterator[LabelledImage]:
     labels = {one: place for place, one in enumerate(imagenet_ids())}
     with solution.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):

@@ -1,18 +1,15 @@
 """iNaturalist 2021: ``val.json`` with pictures, labels and names, and the pictures beside it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet
 from dinotxt.errors import DataError
 from dinotxt.files import read_json
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 
-def read_inaturalist(
-    folder: Path, report: Callable[[Skip], None], split: str = "val"
-) -> LabelledSet:
+def read_inaturalist(folder: Path, report: OnSkip, split: str = "val") -> LabelledSet:
     """Read a split of iNaturalist 2021.
 
     The names are the scientific ones; the variants are ``scientific``, ``common`` (where there is

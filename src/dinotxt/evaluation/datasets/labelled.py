@@ -4,28 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dinotxt.data.readers import (
-    ImageRef,
-    LabelledImage,
-    LabelledSet,
-    or_raise,
-    read_labelled,
-    read_lines,
-)
+from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet, read_labelled
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
 from dinotxt.evaluation.datasets.cifar import read_cifar10, read_cifar100
 from dinotxt.evaluation.datasets.imagenet import read_imagenet, read_imagenet_a, read_imagenet_v2
 from dinotxt.evaluation.datasets.inaturalist import read_inaturalist
 from dinotxt.evaluation.datasets.objectnet import read_objectnet
-from dinotxt.results.skip import Skip
+from dinotxt.files import read_lines
+from dinotxt.results.skip import OnSkip, Skip, or_raise
 
 _LISTS = (".", "trainvalsplit_places205", "trainvalsplit")
 _PICTURES = ("data/vision/torralba/deeplearning/images256", "images256", ".")
-Report = Callable[[Skip], None]
 
 
-def read_places205(folder: Path, report: Callable[[Skip], None], split: str = "val") -> LabelledSet:
+def read_places205(folder: Path, report: OnSkip, split: str = "val") -> LabelledSet:
     """Read a split of Places205; the names are those of the folders, without the first letter.
 
     Raises:
@@ -56,7 +49,7 @@ def read_places205(folder: Path, report: Callable[[Skip], None], split: str = "v
     )
 
 
-def _listed(line: str, listing: Path, report: Callable[[Skip], None]) -> tuple[str, int] | None:
+def _listed(line: str, listing: Path, report: OnSkip) -> tuple[str, int] | None:
     name, _, label = line.rpartition(" ")
     if name and label.isascii() and label.isdigit():
         return name, int(label)
@@ -79,7 +72,7 @@ class _Source:
         markers: Files of which any tells the set; none if it must be named.
     """
 
-    read: Callable[[Path, str, int, Report], LabelledSet]
+    read: Callable[[Path, str, int, OnSkip], LabelledSet]
     splits: tuple[str, ...]
     markers: tuple[str, ...] = ()
 
@@ -100,8 +93,12 @@ _SOURCES = {
         ("val",),
         ("LOC_val_solution.csv",),
     ),
-    "imagenet-a": _Source(lambda folder, *_: read_imagenet_a(folder), ("test",)),
-    "imagenet-v2": _Source(lambda folder, *_: read_imagenet_v2(folder), ("test",)),
+    "imagenet-a": _Source(
+        lambda folder, _split, _border, report: read_imagenet_a(folder, report), ("test",)
+    ),
+    "imagenet-v2": _Source(
+        lambda folder, _split, _border, report: read_imagenet_v2(folder, report), ("test",)
+    ),
     "inaturalist2021": _Source(
         lambda folder, split, _border, report: read_inaturalist(folder, report, split),
         ("val", "train_mini", "train"),
@@ -120,7 +117,7 @@ _SOURCES = {
 
 
 def open_labelled(
-    data: str | Path, *, trim_border: int = 0, on_skip: Report | None = None
+    data: str | Path, *, trim_border: int = 0, on_skip: OnSkip | None = None
 ) -> LabelledSet:
     """Read a classification set.
 

@@ -3,7 +3,6 @@
 How a published set is unpacked, its folders, classes and values, is data: ``segmentation/*.yaml``.
 """
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -11,19 +10,12 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from dinotxt.config import configuration, load_config
-from dinotxt.data.readers import (
-    IGNORED,
-    ImageRef,
-    LabelValues,
-    MaskedImage,
-    MaskSet,
-    or_raise,
-    read_lines,
-    read_masks,
-)
+from dinotxt.data.pictures import pictures_in
+from dinotxt.data.readers import IGNORED, ImageRef, LabelValues, MaskedImage, MaskSet, read_masks
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
-from dinotxt.results.skip import Skip
+from dinotxt.files import read_lines
+from dinotxt.results.skip import OnSkip, Skip, or_raise
 from dinotxt.text.class_names import class_names, name_variants
 
 _FOLDER = Path(__file__).parent
@@ -151,7 +143,7 @@ def _find(base: Path, split: Split) -> tuple[tuple[Path, Path, Path | None], lis
     return (chosen[0], chosen[1], listing), missing
 
 
-def open_masks(data: str | Path, *, on_skip: Callable[[Skip], None] | None = None) -> MaskSet:
+def open_masks(data: str | Path, *, on_skip: OnSkip | None = None) -> MaskSet:
     """Read a segmentation set.
 
     Args:
@@ -200,13 +192,13 @@ def _recognise(folder: Path) -> Address:
 
 
 def _pairs(
-    layout: Layout, folder: Path, split: str, report: Callable[[Skip], None]
+    layout: Layout, folder: Path, split: str, report: OnSkip
 ) -> tuple[tuple[MaskedImage, ...], Encoding]:
     images, labels, listing = layout.locate(folder, split)
-    pictures = _by_stem(images, layout.image_suffix)
+    pictures = _by_stem(images, layout.image_suffix, report)
     stems = _listed(listing, pictures, report) if listing is not None else sorted(pictures)
     for encoding in layout.encodings:
-        maps = _by_stem(labels, encoding.suffix)
+        maps = _by_stem(labels, encoding.suffix, report)
         pairs = [stem for stem in stems if stem in maps]
         if pairs:
             break
@@ -226,7 +218,7 @@ def _pairs(
     return tuple(items), encoding
 
 
-def _listed(listing: Path, pictures: dict[str, Path], report: Callable[[Skip], None]) -> list[str]:
+def _listed(listing: Path, pictures: dict[str, Path], report: OnSkip) -> list[str]:
     stems = [line for line in read_lines(listing) if line]
     for stem in stems:
         if stem not in pictures:
@@ -234,10 +226,11 @@ def _listed(listing: Path, pictures: dict[str, Path], report: Callable[[Skip], N
     return [stem for stem in stems if stem in pictures]
 
 
-def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
+def _by_stem(folder: Path, suffix: str, report: OnSkip) -> dict[str, Path]:
     """Return files by their path below the folder without the suffix."""
+    ending = {f".{suffix.rpartition('.')[2].lower()}"}
     return {
         path.relative_to(folder).as_posix().removesuffix(suffix): path
-        for path in folder.rglob(f"*{suffix}")
-        if path.is_file() and not path.name.startswith(".")
+        for path in pictures_in(folder, report, endings=ending, results=True)
+        if path.name.endswith(suffix)
     }

@@ -4,20 +4,19 @@ Its own read-me asks that the red border around every picture be cut off before 
 it is a setting, since public code differs.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
-from dinotxt.data.pictures import Stored, TrimmedImage
-from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet, images_in
+from dinotxt.data.pictures import Stored, TrimmedImage, pictures_in
+from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet
 from dinotxt.errors import DataError
 from dinotxt.files import read_json
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 _FOLDERS = "folder_to_objectnet_label.json"
 _SHARED = "objectnet_to_imagenet_1k.json"
 
 
-def read_objectnet(folder: Path, report: Callable[[Skip], None], border: int = 0) -> LabelledSet:
+def read_objectnet(folder: Path, report: OnSkip, border: int = 0) -> LabelledSet:
     """Read ``objectnet-1.0``, given itself or its parent.
 
     Args:
@@ -46,7 +45,7 @@ def read_objectnet(folder: Path, report: Callable[[Skip], None], border: int = 0
     kept = sorted(one for one, label in names.items() if label in shared)
     items = []
     for number, one in enumerate(kept):
-        paths = images_in(bases[0] / "images" / one)
+        paths = list(pictures_in(bases[0] / "images" / one, report))
         if not paths:
             report(Skip(str(bases[0] / "images" / one), "the class has no picture"))
         for path in paths:

@@ -5,22 +5,15 @@ They are two data sets here. Flickr8k and Flickr30k also come as ``*.token`` fil
 ``1000268201_693b08cb0e.jpg#0``, a tab and a caption.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dinotxt.data.readers import (
-    Captioned,
-    ImageRef,
-    Pair,
-    image_root,
-    or_raise,
-    read_lines,
-    read_pairs,
-)
+from dinotxt.data.readers import Captioned, ImageRef, Pair, image_root, read_pairs
 from dinotxt.errors import DataError
 from dinotxt.evaluation.datasets.address import Address, choose_split, parse_address
-from dinotxt.results.skip import Skip
+from dinotxt.files import read_lines
+from dinotxt.results.skip import OnSkip, Skip, or_raise
 
 _KARPATHY = ("test", "val", "train")
 _PROBES = 5
@@ -89,7 +82,7 @@ _SOURCES = {
 }
 
 
-def open_pairs(data: str | Path, *, on_skip: Callable[[Skip], None] | None = None) -> PairSet:
+def open_pairs(data: str | Path, *, on_skip: OnSkip | None = None) -> PairSet:
     """Read a retrieval set.
 
     Args:
@@ -113,9 +106,7 @@ def open_pairs(data: str | Path, *, on_skip: Callable[[Skip], None] | None = Non
     return PairSet(tuple(cut), address.name, count)
 
 
-def _read(
-    address: Address, source: _Source, split: str, on_skip: Callable[[Skip], None] | None
-) -> list[Pair]:
+def _read(address: Address, source: _Source, split: str, on_skip: OnSkip | None) -> list[Pair]:
     for pattern in source.files:
         name = pattern.format(split)
         if (address.folder / name.partition("#")[0]).is_file():
@@ -134,7 +125,7 @@ def _from_tokens(
     folder: Path,
     tokens: tuple[str, dict[str, str]],
     split: str,
-    on_skip: Callable[[Skip], None] | None,
+    on_skip: OnSkip | None,
 ) -> Iterator[Pair]:
     listing = folder / tokens[1][split]
     if not listing.is_file():
@@ -152,9 +143,7 @@ def _recognise(data: str) -> str | None:
     return None
 
 
-def read_tokens(
-    path: Path, report: Callable[[Skip], None], listing: Path | None = None
-) -> Iterator[Captioned]:
+def read_tokens(path: Path, report: OnSkip, listing: Path | None = None) -> Iterator[Captioned]:
     """Yield (key, image, captions) in the order of the file.
 
     Args:

@@ -1,7 +1,7 @@
 """Copy an index into a database that holds those of many machines, and search it there."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from dinotxt.data.pictures import ImageSource, printable
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.encoder import Encoder
 from dinotxt.results.hit import Hit
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Progress, Skip
 from dinotxt.search.database.collection import Collection, Description
 from dinotxt.search.engines import Vectors
 from dinotxt.search.index import encode_query
@@ -40,8 +40,8 @@ def push(
     path: str | Path,
     collection: Collection,
     *,
-    progress: Callable[[int, int], None] = lambda *_: None,
-    on_skip: Callable[[Skip], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
+    on_skip: OnSkip = lambda _: None,
 ) -> Sent:
     """Bring what a collection holds of an indexed folder up to date with its index.
 
@@ -160,9 +160,7 @@ class DatabaseIndex:
         return small_copy(path, side)
 
 
-def _storable(
-    records: Iterable[Record], root: Path, on_skip: Callable[[Skip], None]
-) -> Iterator[Record | None]:
+def _storable(records: Iterable[Record], root: Path, on_skip: OnSkip) -> Iterator[Record | None]:
     """Yield the records, None in place of one whose name is not valid text."""
     for record in records:
         try:

@@ -5,7 +5,6 @@ value. ``ivf-pq``: lists of product-quantised vectors, a byte for 8 values. Eith
 candidates; their scores are then computed from the stored vectors, so they are exact cosines.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dinotxt.errors import DataError, import_extra
+from dinotxt.results.skip import Progress
 from dinotxt.search.engines.exact import ExactIndex, Rows, Vectors
 
 Engine = Literal["auto", "exact", "hnsw", "ivf-pq"]
@@ -33,8 +33,6 @@ _TRAINING_ROWS = 40  # for each list
 _PROBED_LISTS = 32  # one in so many
 _LEAST_PROBES = 32
 _BLOCK_ROWS = 65_536
-
-Progress = Callable[[int, int], None]
 
 
 def choose(asked: Engine, num_rows: int) -> ApproximateEngine | None:

@@ -12,12 +12,12 @@ import numpy as np
 
 from dinotxt.errors import BackendError, DataError
 from dinotxt.files import atomic_path
+from dinotxt.results.skip import Progress
 from dinotxt.search.engines import (
     ApproximateEngine,
     ExactIndex,
     FaissIndex,
     Index,
-    Progress,
     Rows,
     build_approximate,
     choose,

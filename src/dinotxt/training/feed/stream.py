@@ -18,12 +18,11 @@ from dinotxt.data.streaming import (
     StreamConfig,
     StreamSampler,
     index_shards,
-    is_address,
     list_shards,
 )
 from dinotxt.errors import DataError
-from dinotxt.files import cache_dir
-from dinotxt.results.skip import Skip
+from dinotxt.files import cache_dir, is_address
+from dinotxt.results.skip import OnSkip, Skip
 from dinotxt.text.tokenizer import TokenBatch, Tokenizer
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.feed.batches import Batch, BatchReader
@@ -190,7 +189,7 @@ def open_stream(
     tokenizer: Tokenizer,
     transform: Transform,
     *,
-    on_skip: Callable[[Skip], None],
+    on_skip: OnSkip,
     ranks: tuple[int, int] = (0, 1),
 ) -> Stream:
     """Find the shards of ``data.train``, count their samples and give them an order.
@@ -233,9 +232,7 @@ def open_stream(
     return Stream(batches, StreamKeys(reader, sampler), index.fingerprint)
 
 
-def local_data(
-    data: str, settings: StreamConfig | None, report: Callable[[Skip], None]
-) -> str | list[str]:
+def local_data(data: str, settings: StreamConfig | None, report: OnSkip) -> str | list[str]:
     """Return data as they are, or, at an address, the local copies of its shards.
 
     The copies stay in use, and so in their place, until this process ends.

@@ -1,6 +1,6 @@
 """Retrieval on the validation pairs, in the loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import zip_longest
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from dinotxt.errors import DataError
 from dinotxt.metrics.recall import retrieval_ranks
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision import Tokens
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 from dinotxt.training.distributed import World
 from dinotxt.training.feed.batches import VisionSource
 from dinotxt.training.feed.captions import CaptionTable
@@ -49,7 +49,7 @@ class Validation:
         num_pairs: int,
         world: World,
         num_workers: int = 0,
-        on_skip: Callable[[Skip], None] | None = None,
+        on_skip: OnSkip | None = None,
     ) -> None:
         self.vision = vision
         self.captions = captions

@@ -4,13 +4,13 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import OnSkip, Skip
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Quarantine:
     def __init__(
         self,
         path: Path,
-        on_skip: Callable[[Skip], None] | None = None,
+        on_skip: OnSkip | None = None,
         *,
         is_silent: bool = False,
     ) -> None:

@@ -3,8 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.data.pictures.folder import mirrored_name, play_order, printable, scan, sort_key
+from dinotxt.data.pictures.folder import (
+    folders_in,
+    mirrored_name,
+    pictures_in,
+    play_order,
+    printable,
+    scan,
+    sort_key,
+    without_results,
+)
 from dinotxt.errors import DataError
+from dinotxt.files import Results, mark_folder
 from dinotxt.results.skip import Skip
 
 
@@ -49,6 +59,83 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     assert paths(tmp_path) == ["a/b.jpg"]
 
 
+def test_a_folder_is_found_under_its_own_name_though_a_link_comes_first(tmp_path: Path) -> None:
+    fill(tmp_path, "album/z/deep/b.jpg", "other/x/c.jpg")
+    album = tmp_path / "album"
+    (album / "a").symlink_to(album / "z", target_is_directory=True)
+    (album / "deep").symlink_to(album / "z" / "deep", target_is_directory=True)
+    (tmp_path / "other" / "a").symlink_to(tmp_path / "other" / "x", target_is_directory=True)
+    (album / "more").symlink_to(tmp_path / "other", target_is_directory=True)
+    (album / "still").symlink_to(tmp_path / "other", target_is_directory=True)
+    assert paths(album) == ["more/x/c.jpg", "z/deep/b.jpg"]
+
+
+def test_a_link_above_the_folder_gives_each_picture_once(tmp_path: Path) -> None:
+    fill(tmp_path, "album/b.jpg", "album/c/d.jpg", "beside.jpg")
+    (tmp_path / "album" / "a").symlink_to(tmp_path, target_is_directory=True)
+    assert paths(tmp_path / "album") == ["a/beside.jpg", "b.jpg", "c/d.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name", [".ipynb_checkpoints", "@eaDir", "#recycle", "__MACOSX", ".hidden"]
+)
+def test_folders_that_systems_make_are_left_out(tmp_path: Path, name: str) -> None:
+    fill(tmp_path, f"{name}/a.jpg", f"b/{name}/c.jpg", "b/d.jpg")
+    assert paths(tmp_path) == ["b/d.jpg"]
+    assert folders_in(tmp_path) == [tmp_path / "b"]
+
+
+def test_every_ending_of_jpeg_counts(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jfif", "b.JPE", "c.mpo", "d.jpeg")
+    assert paths(tmp_path) == ["a.jfif", "b.JPE", "c.mpo", "d.jpeg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.HEIC", "HEIC"), ("a.dng", "a camera's raw data"), ("a.CR2", "a camera's raw data")],
+)
+def test_pictures_that_cannot_be_read_here_are_told(tmp_path: Path, name: str, kind: str) -> None:
+    fill(tmp_path, name, "b.jpg", "c.txt")
+    skipped: list[Skip] = []
+    assert [entry.path for entry in scan(tmp_path, on_skip=skipped.append)] == ["b.jpg"]
+    reason = f"is {kind}, which is not read here: convert it to JPEG, PNG or TIFF"
+    assert skipped == [Skip(name, reason)]
+
+
+def test_links_to_nothing_and_what_is_no_file_are_told(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg")
+    (tmp_path / "holiday").symlink_to(tmp_path / "unplugged", target_is_directory=True)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    skipped: list[Skip] = []
+    assert list(pictures_in(tmp_path, skipped.append)) == [tmp_path / "a.jpg"]
+    assert skipped == [
+        Skip(f"{tmp_path}/holiday", "is a link to nothing"),
+        Skip(f"{tmp_path}/pipe.jpg", "is not a file"),
+    ]
+
+
+def test_a_folder_that_dinotxt_wrote_is_left_out_and_told(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "index/thumbnails/00/b.jpg")
+    mark_folder(tmp_path / "index", "index")
+    with pytest.warns(UserWarning, match="index is what dinotxt index wrote: it is left out"):
+        assert paths(tmp_path) == ["a.jpg"]
+    assert paths(tmp_path / "index") == ["thumbnails/00/b.jpg"]  # asked for by name
+
+
+def test_results_beside_pictures_are_left_out_unless_they_are_wanted(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "a_labels.png", "b/c.jpg")
+    written = Results("segment")
+    for name in ("a_labels.png", "b/c_overlay.png", "a_labels.png"):
+        written.add(tmp_path / name)
+    Results("segment").add(tmp_path / "a_labels.png")
+    fill(tmp_path, "b/c_overlay.png")
+    with pytest.warns(UserWarning, match="holds what dinotxt segment wrote: that is left out"):
+        assert paths(tmp_path) == ["a.jpg", "b/c.jpg"]
+    everything = [entry.path for entry in scan(tmp_path, results=True)]
+    assert everything == ["a.jpg", "a_labels.png", "b/c.jpg", "b/c_overlay.png"]
+    assert (tmp_path / ".dinotxt").read_text() == 'dinotxt segment\n"a_labels.png"\n'
+
+
 def test_a_linked_folder_elsewhere_is_followed(tmp_path: Path) -> None:
     fill(tmp_path, "other/b.jpg", "album/a.jpg")
     (tmp_path / "album" / "more").symlink_to(tmp_path / "other", target_is_directory=True)
@@ -62,7 +149,7 @@ def test_broken_links_are_reported(tmp_path: Path) -> None:
     skipped: list[Skip] = []
     assert [entry.path for entry in scan(tmp_path, on_skip=skipped.append)] == ["a.jpg"]
     assert [skip.path for skip in skipped] == ["b.jpg", "c.jpg"]
-    with pytest.raises(DataError, match=r"b\.jpg cannot be read"):
+    with pytest.raises(DataError, match=r"b\.jpg: cannot be read"):
         paths(tmp_path)
 
 
@@ -117,3 +204,11 @@ def test_names_of_digits_and_of_letters_can_be_mixed() -> None:
 def test_results_keep_the_folders_of_their_frames() -> None:
     assert mirrored_name("clips/a/0001.png", "clips") == "a/0001"
     assert mirrored_name("clips/0001.tar.png", "clips") == "0001.tar"
+
+
+def test_results_that_a_pattern_of_the_shell_matches_are_left_out(tmp_path: Path) -> None:
+    Results("segment").add(tmp_path / "a_labels.png")
+    both = [f"{tmp_path}/a.png", f"{tmp_path}/a_labels.png"]
+    with pytest.warns(UserWarning, match="dinotxt segment wrote: that is left out"):
+        assert without_results(both) == both[:1]
+    assert without_results(both[1:]) == both[1:]  # nothing else was asked for

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinotxt.data.readers.location import expand, expand_braces, images_in
+from dinotxt.data.readers.location import expand, expand_braces
 from dinotxt.errors import DataError
 
 
@@ -49,9 +49,3 @@ def _images(folder: Path) -> None:
     (folder / ".hidden").mkdir()
     for name in ("b.JPG", "a.png", "sub/c.webp", "notes.txt", ".d.jpg", ".hidden/e.jpg"):
         (folder / name).touch()
-
-
-def test_images_of_a_folder_are_found_without_hidden_ones(tmp_path: Path) -> None:
-    _images(tmp_path / "in")
-    names = [path.relative_to(tmp_path / "in").as_posix() for path in images_in(tmp_path / "in")]
-    assert names == ["a.png", "b.JPG", "sub/c.webp"]

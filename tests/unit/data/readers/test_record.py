@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dinotxt.data.readers.record import ImageRef, or_raise
+from dinotxt.data.readers.record import ImageRef
 from dinotxt.errors import DataError
-from dinotxt.results.skip import Skip
+from dinotxt.results.skip import Skip, or_raise
 
 
 def test_range_of_a_file_is_read_and_named(tmp_path: Path) -> None:

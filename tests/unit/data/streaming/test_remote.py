@@ -7,8 +7,9 @@ import fsspec
 import pytest
 
 from dinotxt.data.streaming import remote as module
-from dinotxt.data.streaming.remote import Remote, is_address
+from dinotxt.data.streaming.remote import Remote
 from dinotxt.errors import BackendError, DataError
+from dinotxt.files import is_address
 
 
 @pytest.fixture
