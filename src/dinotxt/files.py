@@ -18,6 +18,7 @@ from dinotxt.errors import DataError
 MARK = ".dinotxt"
 _CHUNK_BYTES = 1 << 20
 _WRITTEN_BY = "dinotxt "
+_FILE_NAME = re.compile(r'[^/\\:*?"<>|\x00-\x1f]{1,255}')  # of any system
 _SURROGATE = re.compile("[\ud800-\udfff]")  # a byte of a name that is not UTF-8
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that ``atomic_path`` gives
@@ -264,6 +265,11 @@ def read_lines(path: str | Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}).") from error
     return tuple(line.strip() for line in text.rstrip().splitlines())
+
+
+def is_file_name(name: str) -> bool:
+    """Tell if a text that a configuration holds is the name of a file and no path to one."""
+    return bool(_FILE_NAME.fullmatch(name)) and name not in {".", ".."}
 
 
 def cache_dir() -> Path:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, DataError
-from dinotxt.files import read_json, sha256_file, write_json
+from dinotxt.files import is_file_name, read_json, sha256_file, write_json
 
 KIND = "dinotxt-onnx"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -36,6 +36,15 @@ class ExportedFile:
     file: str
     sha256: str
     data_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a path: what is checked must be what is opened."""
+        if not is_file_name(self.file):
+            raise ValueError(f"{self.file!r} is no file's name: a folder or a sign is in it")
+
+    def names(self) -> list[str]:
+        """Return the names of all its files."""
+        return [self.file] if self.data_sha256 is None else [self.file, f"{self.file}.data"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +138,7 @@ def read_export(folder: str | Path) -> ExportConfig:
         message = f"{folder / CONFIG} is damaged or of another version: {error}"
         raise CheckpointError(f"{message}. Export the model again.") from None
     for record in (*config.images.values(), config.text, config.tokenizer):
-        path = folder / Path(record.file).name
+        path = folder / record.file
         _verify(path, record.sha256)
         if record.data_sha256 is not None:
             _verify(_data_path(path), record.data_sha256)

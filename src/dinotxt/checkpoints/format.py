@@ -22,7 +22,7 @@ from dinotxt import __version__
 from dinotxt.checkpoints.sources import build_model
 from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, DataError
-from dinotxt.files import atomic_path, read_json, sha256_file, write_json
+from dinotxt.files import atomic_path, is_file_name, read_json, sha256_file, write_json
 from dinotxt.models.config import BackboneConfig, ModelConfig, PretrainedTextConfig, split_order
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.weights import StateDict, read_state_dict, write_safetensors
@@ -138,11 +138,12 @@ def write_folder(
             old.unlink()
 
 
-def load_model(folder: str | Path) -> LoadedModel:
+def load_model(folder: str | Path, *, trust_code: bool = False) -> LoadedModel:
     """Load a model folder.
 
     Args:
         folder: A folder that ``save_model`` wrote; it may have been moved.
+        trust_code: Whether a function that it names may be called.
 
     Raises:
         CheckpointError: If a file is missing, torn, or belongs to another model or backbone.
@@ -151,7 +152,7 @@ def load_model(folder: str | Path) -> LoadedModel:
     content, config, state = read_folder(folder)
     config = relocated(config, folder)
     backbone = config.backbone
-    model = build_model(config, initialize=False)
+    model = build_model(config, initialize=False, trust_code=trust_code)
     model.load_trainable({key: _cast(value, torch.float32) for key, value in state.items()}, folder)
     if model.frozen_hash() != content["frozen_sha256"]:
         message = (
@@ -187,6 +188,12 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], ModelConfig, StateD
     config = _parse(ModelConfig, content["model"], folder)
     record = content["weights"]
     return content, config, read_state_dict(_verified(folder, record["file"], record))
+
+
+def read_weights(folder: str | Path) -> StateDict:
+    """Return what training changed, in float32; raises as ``read_folder``."""
+    state = read_folder(folder)[2]
+    return {key: _cast(value, torch.float32) for key, value in state.items()}
 
 
 def _write_weights(folder: Path, state: Mapping[str, Tensor], name: str | None) -> str:
@@ -229,7 +236,10 @@ def _parse(kind: type[_Parsed], content: Any, folder: Path) -> _Parsed:
 
 
 def _verified(folder: Path, name: str, record: Mapping[str, str]) -> Path:
-    path = folder / Path(name).name
+    if not is_file_name(name):
+        message = f"{folder / _CONFIG} names {name!r}, which is no file of the folder: its maker"
+        raise CheckpointError(f"{message} must be asked for one that dinotxt wrote.")
+    path = folder / name
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: copy the whole folder again.")
     if sha256_file(path) != record["sha256"]:

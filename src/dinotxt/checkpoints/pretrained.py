@@ -30,6 +30,7 @@ def save_pretrained(
     include_backbone: bool = True,
     reports: Sequence[Mapping[str, Any] | str | Path] = (),
     license_name: str | None = None,
+    trust_code: bool = False,
 ) -> None:
     """Write a model as ``model.safetensors``, ``config.json``, ``tokenizer.json`` and a card.
 
@@ -43,6 +44,7 @@ def save_pretrained(
         include_backbone: Whether local files of the frozen part are copied.
         reports: Evaluations for the card: as ``dinotxt eval --json`` wrote them, or files of them.
         license_name: An identifier of the hub, such as ``apache-2.0``.
+        trust_code: Whether a function that the model names as its backbone may be called.
 
     Raises:
         CheckpointError: If the model is missing, has changed, or is not one of dinotxt's own.
@@ -54,7 +56,7 @@ def save_pretrained(
     if source not in MODELS and is_export(source):
         content = _copy_export(Path(source).expanduser(), target, fingerprint)
     else:
-        loaded = resolve(source)
+        loaded = resolve(source, trust_code=trust_code)
         if not isinstance(loaded, LoadedModel):
             raise CheckpointError(f"{model} is another library's model: publish one of your own.")
         _check(loaded.fingerprint, fingerprint, model)
@@ -134,8 +136,8 @@ def _copy_export(source: Path, folder: Path, fingerprint: str | None) -> dict[st
     if is_export(source / "int8"):
         _copy_export(source / "int8", folder / "int8", None)
     for record in (*config.images.values(), config.text, config.tokenizer):
-        for file in source.glob(f"{record.file}*"):
-            _copy(file, folder / file.name)
+        for name in record.names():
+            _copy(source / name, folder / name)
     _copy(source / "config.json", folder / "config.json")
     return dict(read_json(folder / "config.json"))
 

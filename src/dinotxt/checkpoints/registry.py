@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from dinotxt.checkpoints.baselines import LoadedBaseline
 
 
-def resolve(name: str) -> "LoadedModel | LoadedBaseline":
+def resolve(name: str, *, trust_code: bool = False) -> "LoadedModel | LoadedBaseline":
     """Load a model by name or from a run or model folder.
 
     Args:
         name: A key of ``MODELS``, a folder, ``openclip:NAME/PRETRAINED`` or ``groupvit:NAME``.
+        trust_code: Whether a function that a folder names as its backbone may be called.
 
     Raises:
         ConfigError: If the name is unknown and no folder.
@@ -44,7 +45,7 @@ def resolve(name: str) -> "LoadedModel | LoadedBaseline":
         return load_groupvit(name)
     folder = find_folder(name)
     if folder is not None:
-        return replace(load_model(folder), name=name)
+        return replace(load_model(folder, trust_code=trust_code), name=name)
     return _load_meta(MODELS[name], fetch_files(name))
 
 

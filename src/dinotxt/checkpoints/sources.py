@@ -64,12 +64,15 @@ WHEELS = {
 }
 
 
-def build_model(config: ModelConfig, *, initialize: bool = True) -> DinoTxt:
+def build_model(
+    config: ModelConfig, *, initialize: bool = True, trust_code: bool = False
+) -> DinoTxt:
     """Build a model, after finding the weights that its configuration names.
 
     Args:
         config: The architecture, as a run or a saved folder has it.
         initialize: False where ``load_trainable`` follows.
+        trust_code: Whether a function that it names may be called: in a recipe of the user's own.
 
     Raises:
         ConfigError: If the configuration does not hold together.
@@ -81,12 +84,12 @@ def build_model(config: ModelConfig, *, initialize: bool = True) -> DinoTxt:
         text_encoder = replace(text_encoder, name=_local(text_encoder.name))
     backbone = _resolve_backbone(config.backbone)
     resolved = replace(config, backbone=backbone, text_encoder=text_encoder)
-    return DinoTxt.from_config(resolved, initialize=initialize)
+    return DinoTxt.from_config(resolved, initialize=initialize, trust_code=trust_code)
 
 
-def build_backbone(config: BackboneConfig) -> Backbone:
+def build_backbone(config: BackboneConfig, *, trust_code: bool = False) -> Backbone:
     """Build a backbone alone, after finding its weights; raises as ``build_model``."""
-    return Backbone.from_config(_resolve_backbone(config))
+    return Backbone.from_config(_resolve_backbone(config), trust_code=trust_code)
 
 
 def build_tokenizer(config: ModelConfig) -> Tokenizer:

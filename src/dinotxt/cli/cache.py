@@ -70,7 +70,7 @@ def cache(
 
         keep_freed_memory()
         pairs = read_pairs(settings.train, on_skip=current.skip)
-        built = build_backbone(model.backbone)
+        built = build_backbone(model.backbone, trust_code=True)
         transform = Transform(transform_config(settings, built))
         cacher = FeatureCacher(
             built,

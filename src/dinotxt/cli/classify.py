@@ -35,6 +35,7 @@ def classify(
     csv_path: Csv = None,
     model: options.Model = "lite",
     device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
     batch_size: options.BatchSize = 32,
     num_workers: options.NumWorkers = None,
     size: options.Size = None,
@@ -50,7 +51,7 @@ def classify(
         paths = expand_pictures(images, current.skip)
         results: list[Classification] = []
         if paths:
-            encoder = load_encoder(model, device=device, size=size)
+            encoder = load_encoder(model, device=device, size=size, trust_code=trust_code)
             patterns = templates
             with current.progress("labels") as report:
                 encoder.encode_labels(names, patterns, progress=report)

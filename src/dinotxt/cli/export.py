@@ -31,6 +31,7 @@ def export(
     *,
     out: Out,
     model: options.Model = "lite",
+    trust_code: options.TrustCode = False,
     size: Sizes = None,
     int8: Int8 = True,
     verify: Verify = False,
@@ -48,7 +49,14 @@ def export(
 
         precisions: list[Precision] = ["fp32", "int8"] if int8 else ["fp32"]
         with current.progress("files") as report:
-            done = write(model, out, sizes=size or (), precisions=precisions, progress=report)
+            done = write(
+                model,
+                out,
+                sizes=size or (),
+                precisions=precisions,
+                progress=report,
+                trust_code=trust_code,
+            )
         files: list[dict[str, Any]] = [
             {"precision": precision, "file": str(path), "bytes": path.stat().st_size}
             for precision, folder in done.folders.items()
@@ -59,7 +67,8 @@ def export(
             current.console.print(line, highlight=False, markup=False, soft_wrap=True)
         payload: dict[str, Any] = {"folder": out, "sizes": list(done.sizes), "files": files}
         if verify:
-            rows = compare(model, list(done.folders.values()), batch_size=batch_size)
+            folders = list(done.folders.values())
+            rows = compare(model, folders, batch_size=batch_size, trust_code=trust_code)
             _show(current.console, rows)
             payload["verify"] = [row.to_dict() for row in rows]
         current.finish(payload)

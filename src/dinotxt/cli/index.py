@@ -52,6 +52,7 @@ def index(
     collection: Collection = "pictures",
     model: IndexModel = None,
     device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
     batch_size: options.BatchSize = 32,
     num_workers: options.NumWorkers = None,
     size: IndexSize = None,
@@ -68,7 +69,7 @@ def index(
         target = DatabaseCollection.connect(database, collection) if database else None
         own_name, own_size = recorded_model(Path(out)) or ("lite", None)
         name = model or own_name
-        encoder = load_encoder(name, device=device, size=size or own_size)
+        encoder = load_encoder(name, device=device, size=size or own_size, trust_code=trust_code)
         if Path(name).is_dir():
             encoder.name = str(Path(name).resolve())  # so that a search finds the model by itself
         with current.progress("index") as report:

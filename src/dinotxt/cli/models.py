@@ -173,6 +173,7 @@ def save(
     reports: Reports = None,
     license_name: License = None,
     backbone: Backbone = True,
+    trust_code: options.TrustCode = False,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -181,7 +182,12 @@ def save(
         from dinotxt.checkpoints.pretrained import save_pretrained
 
         save_pretrained(
-            name, out, include_backbone=backbone, reports=reports or (), license_name=license_name
+            name,
+            out,
+            include_backbone=backbone,
+            reports=reports or (),
+            license_name=license_name,
+            trust_code=trust_code,
         )
         current.console.print(f"{name} is in {out}", soft_wrap=True, highlight=False)
         current.finish({"model": name, "folder": out})
@@ -196,6 +202,7 @@ def push(
     reports: Reports = None,
     license_name: License = None,
     backbone: Backbone = True,
+    trust_code: options.TrustCode = False,
     json_path: options.Json = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -210,6 +217,7 @@ def push(
             include_backbone=backbone,
             reports=reports or (),
             license_name=license_name,
+            trust_code=trust_code,
         )
         current.console.print(url, soft_wrap=True, highlight=False)
         current.finish({"model": name, "repository": repo_id, "commit": url})

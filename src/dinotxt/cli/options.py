@@ -66,6 +66,9 @@ Model = Annotated[
         autocompletion=complete_model,
     ),
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Call the function that a model names as its backbone.")
+]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=complete_device)
 ]
@@ -160,10 +163,11 @@ class Source:
 
     model: Model = "lite"
     device: Device = "auto"
+    trust_code: TrustCode = False
 
     def load(self) -> "Encoder":
         """Load it, see ``load_encoder``."""
-        return load_encoder(self.model, device=self.device)
+        return load_encoder(self.model, device=self.device, trust_code=self.trust_code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +178,9 @@ class Shown:
     quiet: Quiet = False
 
 
-def load_encoder(name: str, *, device: str, size: int | None = None) -> "Encoder":
+def load_encoder(
+    name: str, *, device: str, size: int | None = None, trust_code: bool = False
+) -> "Encoder":
     """Load a model into a process that is the verb's own: it keeps what memory it frees.
 
     Raises:
@@ -184,7 +190,7 @@ def load_encoder(name: str, *, device: str, size: int | None = None) -> "Encoder
     from dinotxt.inference.loading import keep_freed_memory
 
     keep_freed_memory()
-    return load(name, device=device, size=size)
+    return load(name, device=device, size=size, trust_code=trust_code)
 
 
 def read_labels(labels: Sequence[str] | None, labels_file: str | None) -> tuple[str, ...]:

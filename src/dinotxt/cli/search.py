@@ -54,6 +54,7 @@ def search(
     collection: Collection = "pictures",
     model: IndexModel = None,
     device: options.Device = "auto",
+    trust_code: options.TrustCode = False,
     batch_size: options.BatchSize = 32,
     num_workers: options.NumWorkers = None,
     size: IndexSize = None,
@@ -70,7 +71,9 @@ def search(
 
         where = Filter.parse(folder or (), since, until)
         own_name, own_size = recorded(index, collection)
-        encoder = load_encoder(model or own_name, device=device, size=size or own_size)
+        encoder = load_encoder(
+            model or own_name, device=device, size=size or own_size, trust_code=trust_code
+        )
         searched = open_index(index, collection, encoder)
         hits = searched.search(words, image=image, k=k, where=where)
         for hit in hits:

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from dinotxt.cli.index import Collection
-from dinotxt.cli.options import Device, Json, Model, NumWorkers, Quiet, Size, load_encoder
+from dinotxt.cli.options import (
+    Device,
+    Json,
+    Model,
+    NumWorkers,
+    Quiet,
+    Size,
+    TrustCode,
+    load_encoder,
+)
 from dinotxt.cli.search import open_index
 from dinotxt.cli.session import session
 from dinotxt.errors import ConfigError, import_extra
@@ -38,6 +47,7 @@ def serve(
     max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request.")] = 32,
     model: Model = "lite",
     device: Device = "auto",
+    trust_code: TrustCode = False,
     size: Size = None,
     num_workers: NumWorkers = None,
     json_path: Json = None,
@@ -67,7 +77,7 @@ def serve(
                 "limits": {"timeout": timeout, "max_bytes": max_megabytes << 20},
             },
         )
-        encoder = load_encoder(model, device=device, size=size)
+        encoder = load_encoder(model, device=device, size=size, trust_code=trust_code)
         searched = open_index(index, collection, encoder) if index else None
 
         def on_ready(url: str) -> None:

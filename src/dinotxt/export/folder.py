@@ -56,6 +56,7 @@ def export(
     sizes: Sequence[int] = (),
     precisions: Sequence[Precision] = ("fp32", "int8"),
     progress: Progress | None = None,
+    trust_code: bool = False,
 ) -> Export:
     """Write ``image-SIZE.onnx``, ``text.onnx``, ``tokenizer.json`` and ``config.json``.
 
@@ -68,13 +69,14 @@ def export(
         sizes: Sides of the square inputs; none: what the model uses for labels and for windows.
         precisions: ``fp32``, or both.
         progress: Called with the files done and to do.
+        trust_code: Whether a function that the model names as its backbone may be called.
 
     Raises:
         ConfigError: If the patch does not divide a size, or the model is not one of dinotxt's own.
         CheckpointError: If the model is missing or cannot be traced.
         BackendError: If the packages of the extra ``onnx`` are missing.
     """
-    loaded = resolve(model)
+    loaded = resolve(model, trust_code=trust_code)
     if not isinstance(loaded, LoadedModel):
         raise ConfigError(f"{model} is another library's model: export one of dinotxt's own.")
     if "fp32" not in precisions or set(precisions) - set(get_args(Precision)):

@@ -60,6 +60,7 @@ def verify(
     *,
     batch_size: int = 4,
     runs: int = 5,
+    trust_code: bool = False,
 ) -> list[Comparison]:
     """Compare every file of exported models with the model on torch, on the CPU.
 
@@ -68,11 +69,12 @@ def verify(
         folders: The folders of its precisions.
         batch_size: Pictures a pass, of smooth noise.
         runs: Pairs of runs; rates are their medians.
+        trust_code: As for the export.
 
     Returns:
         Three rows a size and precision at most: pictures, patches, texts.
     """
-    peer = load(model, device="cpu")
+    peer = load(model, device="cpu", trust_code=trust_code)
     rows: list[Comparison] = []
     for folder in folders:
         ours = load(folder, device="cpu")

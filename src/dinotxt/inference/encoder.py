@@ -54,6 +54,7 @@ class Encoder:
         revision: str | None = None,
         device: str = "auto",
         size: int | None = None,
+        trust_code: bool = False,
     ) -> "Encoder":
         """Load a model from the hub (``OWNER/NAME``) or from a folder.
 
@@ -62,6 +63,7 @@ class Encoder:
             revision: A branch, tag or commit of the hub.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             size: The side of the model's input in pixels (default: the model's own).
+            trust_code: As for ``dinotxt.load``.
 
         Raises:
             CheckpointError: If the model is neither here nor on the hub, or is damaged.
@@ -71,7 +73,7 @@ class Encoder:
         if not Path(address).expanduser().is_dir():
             address = address if is_hub_name(address) else f"{PREFIX}{address}"
             address += f"@{revision}" if revision else ""
-        return load(address, device=device, size=size)
+        return load(address, device=device, size=size, trust_code=trust_code)
 
     @property
     def embed_dim(self) -> int:
@@ -303,6 +305,7 @@ class Encoder:
         include_backbone: bool = True,
         reports: Reports = (),
         license_name: str | None = None,
+        trust_code: bool = False,
     ) -> None:
         """Write ``model.safetensors``, ``config.json``, ``tokenizer.json`` and a model card.
 
@@ -311,6 +314,7 @@ class Encoder:
             include_backbone: Whether local files of the frozen part are copied along.
             reports: Evaluations for the card: as ``dinotxt eval --json`` wrote them, or files.
             license_name: An identifier of the hub, such as ``apache-2.0``.
+            trust_code: As for ``dinotxt.load``: the model is read once more.
 
         Raises:
             CheckpointError: If the model's own files are gone or have changed since it was loaded.
@@ -325,6 +329,7 @@ class Encoder:
             include_backbone=include_backbone,
             reports=reports,
             license_name=license_name,
+            trust_code=trust_code,
         )
 
     def push_to_hub(
@@ -336,6 +341,7 @@ class Encoder:
         include_backbone: bool = True,
         reports: Reports = (),
         license_name: str | None = None,
+        trust_code: bool = False,
     ) -> str:
         """Save the model and send it to the hub; return the address of the commit.
 
@@ -346,6 +352,7 @@ class Encoder:
             include_backbone: As for ``save_pretrained``.
             reports: As for ``save_pretrained``.
             license_name: As for ``save_pretrained``.
+            trust_code: As for ``save_pretrained``.
 
         Raises:
             BackendError: If huggingface_hub is not installed.
@@ -362,6 +369,7 @@ class Encoder:
             include_backbone=include_backbone,
             reports=reports,
             license_name=license_name,
+            trust_code=trust_code,
         )
 
     def _encode_distinct(
@@ -377,7 +385,13 @@ class Encoder:
         return check_finite(out)
 
 
-def load(model: str | Path = "lite", *, device: str = "auto", size: int | None = None) -> Encoder:
+def load(
+    model: str | Path = "lite",
+    *,
+    device: str = "auto",
+    size: int | None = None,
+    trust_code: bool = False,
+) -> Encoder:
     """Load a model with its tokenizer and its transform.
 
     Args:
@@ -385,13 +399,15 @@ def load(model: str | Path = "lite", *, device: str = "auto", size: int | None =
             a run or export folder, or ``hf://OWNER/NAME``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         size: The side of the model's input in pixels (default: the model's own).
+        trust_code: Whether a function ``package.module:function`` that the model's files name as
+            their backbone may be called. Without it, files of strangers run no code.
 
     Raises:
         CheckpointError: If the weights are missing or damaged.
-        ConfigError: If the name is unknown.
+        ConfigError: If the name is unknown, or the model would run code that is not trusted.
         BackendError: If the device or an optional package is missing.
     """
-    return Encoder(*open_model(str(model), device=device, size=size))
+    return Encoder(*open_model(str(model), device=device, size=size, trust_code=trust_code))
 
 
 def unit(features: Features) -> Features:

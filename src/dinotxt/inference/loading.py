@@ -31,7 +31,7 @@ class Parts(NamedTuple):
     defaults: InferenceDefaults
 
 
-def open_model(name: str, *, device: str, size: int | None) -> Parts:
+def open_model(name: str, *, device: str, size: int | None, trust_code: bool = False) -> Parts:
     """Load a model; see ``dinotxt.load``.
 
     Raises:
@@ -43,7 +43,7 @@ def open_model(name: str, *, device: str, size: int | None) -> Parts:
     if place not in MODELS and is_export(place):
         return _open_export(Path(place).expanduser(), device, size)._replace(name=name)
     require_torch(name, "give a folder that `dinotxt export` wrote")
-    return _open_torch(place, device, size)._replace(name=name)
+    return _open_torch(place, device, size, trust_code)._replace(name=name)
 
 
 def keep_freed_memory() -> bool:
@@ -84,12 +84,12 @@ def _open_export(folder: Path, device: str, size: int | None) -> Parts:
     )
 
 
-def _open_torch(name: str, device: str, size: int | None) -> Parts:
+def _open_torch(name: str, device: str, size: int | None, trust_code: bool) -> Parts:
     from dinotxt.checkpoints.registry import resolve
     from dinotxt.inference.engines.torch_towers import TorchTowers, find_device
 
     find_device(device)
-    loaded = resolve(name)
+    loaded = resolve(name, trust_code=trust_code)
     if size is not None:
         check_size(size, loaded.model.patch_size)
     defaults = read_defaults(loaded.extra)

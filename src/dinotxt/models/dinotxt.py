@@ -64,19 +64,22 @@ class DinoTxt(nn.Module):
         self.logit_scale.requires_grad_(not logit_scale_frozen)
 
     @classmethod
-    def from_config(cls, config: ModelConfig, *, initialize: bool = True) -> "DinoTxt":
+    def from_config(
+        cls, config: ModelConfig, *, initialize: bool = True, trust_code: bool = False
+    ) -> "DinoTxt":
         """Build the model; the backbone and a pretrained text encoder get their weights.
 
         Args:
             config: The architecture.
             initialize: Initialise what is trained from scratch; without it those parameters have
                 no storage until ``load_trainable`` gives them values.
+            trust_code: Whether a function that the configuration names may be called.
 
         Raises:
             ConfigError: If the configuration does not hold together.
             CheckpointError: If weights are missing or do not fit.
         """
-        backbone = Backbone.from_config(config.backbone)
+        backbone = Backbone.from_config(config.backbone, trust_code=trust_code)
         text_encoder: TextEncoder | PretrainedTextEncoder
         with nullcontext() if initialize else torch.device("meta"):
             vision_head = VisionHead(config.vision_head, backbone.width)

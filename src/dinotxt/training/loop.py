@@ -134,7 +134,7 @@ class Loop:
         self.quarantine = quarantine
         self.checkpoints = Checkpoints(config.output / CHECKPOINTS, keep=config.checkpoint.keep)
         torch.manual_seed(config.seed)
-        model = build_model(config.model)
+        model = build_model(config.model, trust_code=True)  # the user's own recipe names it
         self.tokenizer = build_tokenizer(config.model)
         self.transform = Transform(transform_config(config.data, model.backbone))
         self.data = RunBuilder(

@@ -248,7 +248,7 @@ class _BackboneEmbedder:
 
         assert settings.backbone is not None
         self._device = find_device(settings.device)
-        self._backbone = build_backbone(settings.backbone).to(self._device).eval()
+        self._backbone = build_backbone(settings.backbone, trust_code=True).to(self._device).eval()
         self.fingerprint = self._backbone.weights_hash
         own = getattr(self._backbone.module, "pretrained_cfg", None) or {}
         config = TransformConfig(size=settings.size)

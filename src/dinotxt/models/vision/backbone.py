@@ -49,14 +49,14 @@ class Backbone(nn.Module):
             self._freeze()
 
     @classmethod
-    def from_config(cls, config: BackboneConfig) -> "Backbone":
-        """Build the backbone with its weights.
+    def from_config(cls, config: BackboneConfig, *, trust_code: bool = False) -> "Backbone":
+        """Build the backbone with its weights; ``trust_code`` as in ``build_module``.
 
         Raises:
             ConfigError: If a name or an option is wrong.
             CheckpointError: If the weights are missing or do not fit.
         """
-        return cls(build_module(config), config)
+        return cls(build_module(config, trust_code=trust_code), config)
 
     @property
     def has_values(self) -> bool:

@@ -22,9 +22,9 @@ def load_auto_model(name: str) -> Any:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return transformers.AutoModel.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        return transformers.AutoModel.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # a damaged folder makes the library fail in any way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         message = f"{name} is no usable Hugging Face model ({reason}): give the model's folder."
         raise CheckpointError(message) from None
     finally:

@@ -2,12 +2,16 @@
 
 import difflib
 import importlib
+import inspect
+import re
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import timm
 import torch
+from timm.models import build_model_with_cfg
 from torch import nn
 
 from dinotxt.errors import CheckpointError, ConfigError, DinotxtError
@@ -18,26 +22,39 @@ from dinotxt.models.weights import load_backbone_weights
 
 _HUGGING_FACE = "hf:"
 _RANDOM_SEED = 0
+_LARGEST_OPTION = 65_536
+_WORD = re.compile(r"[\w.-]{0,64}")  # a layer's or a pooling's name: no path, no URL
+_OURS = {"num_classes", "in_chans", "features_only", "out_indices", "feature_cls", "output_fmt"}
+_BUILDERS = (timm.create_model, build_model_with_cfg)
 
 
-def build_module(config: BackboneConfig) -> Any:
+def build_module(config: BackboneConfig, *, trust_code: bool = False) -> Any:
     """Build the module that a configuration names, with its weights.
 
-    Random weights of a frozen backbone come from a fixed seed, so they can be made again.
+    Random weights of a frozen backbone come from a fixed seed, so they can be made again. This is
+    the one place where a name in a configuration is called.
+
+    Args:
+        config: Which module.
+        trust_code: Whether ``package.module:function`` may be called: the user named it, or trusts
+            who did.
 
     Raises:
-        ConfigError: If the name or an option is unknown.
+        ConfigError: If the name or an option is unknown, or would run code that is not trusted.
         CheckpointError: If the weights are missing or do not fit.
     """
     if config.name.startswith(_HUGGING_FACE):
         return HuggingFaceVision(config.name.removeprefix(_HUGGING_FACE))
+    create = _call if ":" in config.name else _create_timm
+    if create is _call and not trust_code:
+        raise ConfigError(_would_run(config.name))
     weights = _weights(config)
     if weights != "random" or not config.frozen:
-        module = _create(config, weights)
+        module = create(config, weights)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_RANDOM_SEED)
-            module = _create(config, weights)
+            module = create(config, weights)
     if weights not in {"random", "pretrained"}:
         load_backbone_weights(module, weights)
     return module
@@ -58,13 +75,44 @@ def _weights(config: BackboneConfig) -> str:
     return "random"
 
 
-def _create(config: BackboneConfig, weights: str) -> Any:
-    if ":" in config.name:
-        return _call(config)
-    return _create_timm(config, pretrained=weights == "pretrained")
+def check_options(options: Mapping[str, Any]) -> None:
+    """Pass if options are plain values for a network's own arguments.
+
+    What timm itself takes (``checkpoint_path``, ``pretrained_cfg``, ``cache_dir``, ...) would read
+    files and addresses, and is no business of a configuration.
+
+    Raises:
+        ConfigError: If one is not; the message names it.
+    """
+    library = _OURS.union(*(inspect.signature(one).parameters for one in _BUILDERS)) - {"kwargs"}
+    for key, value in options.items():
+        if key in library or key.startswith(("pretrained", "checkpoint")):
+            message = f"backbone.options.{key} is no argument of a network: leave it out"
+            raise ConfigError(f"{message}; weights are named by backbone.weights.")
+        if not _is_plain(value):
+            message = f"backbone.options.{key}: {value!r} is not a number, a word or a list of them"
+            raise ConfigError(f"{message} (no path, no address).")
 
 
-def _call(config: BackboneConfig) -> nn.Module:
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(key) and _is_plain(one) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
+    return value is None or (isinstance(value, int | float) and abs(value) <= _LARGEST_OPTION)
+
+
+def _would_run(name: str) -> str:
+    return (
+        f"backbone.name {name!r} is a function, and a model's files may run no code: look at it,"
+        " and give --trust-code (in Python trust_code=True) if you trust who wrote it."
+    )
+
+
+def _call(config: BackboneConfig, weights: str) -> nn.Module:
+    del weights  # the function brings its own
     module_name, _, function_name = config.name.partition(":")
     if module_name.partition(".")[0] in sys.stdlib_module_names:
         message = (
@@ -89,9 +137,10 @@ def _call(config: BackboneConfig) -> nn.Module:
     return module
 
 
-def _create_timm(config: BackboneConfig, *, pretrained: bool) -> Any:
-    arguments = {"num_classes": 0, "in_chans": config.in_channels, "pretrained": pretrained}
-    arguments |= config.options
+def _create_timm(config: BackboneConfig, weights: str) -> Any:
+    check_options(config.options)
+    arguments = {"num_classes": 0, "in_chans": config.in_channels, **config.options}
+    arguments["pretrained"] = weights == "pretrained"
     try:
         if not timm.is_model(config.name):
             raise ConfigError(_unknown_name(config.name))
@@ -101,16 +150,22 @@ def _create_timm(config: BackboneConfig, *, pretrained: bool) -> Any:
             if "dynamic_img_size" not in str(error):
                 raise
             module = timm.create_model(config.name, **arguments)
-    except TypeError as error:
-        raise ConfigError(f"backbone.options do not suit {config.name}: {error}") from None
-    except (OSError, RuntimeError) as error:
-        message = (
-            f"timm cannot get {config.name} ({str(error).splitlines()[0]}): download the weights"
-            " where there is a network and set `backbone.weights` to the file."
-        )
-        raise CheckpointError(message) from None
+    except ConfigError:
+        raise
+    except Exception as error:  # a value that the network cannot be built with fails in any way
+        raise _failed(config.name, weights, error) from None
     _set_positions(module, config.name)
     return module
+
+
+def _failed(name: str, weights: str, error: Exception) -> DinotxtError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if weights != "pretrained" or isinstance(error, TypeError):
+        return ConfigError(f"backbone.options do not suit {name}: {reason}")
+    return CheckpointError(
+        f"timm cannot get {name} ({reason}): download the weights where there is a network and set"
+        " `backbone.weights` to the file."
+    )
 
 
 def _set_positions(module: Any, name: str) -> None:

@@ -147,7 +147,7 @@ def planned_backbone(config: BackboneConfig, size: int) -> BackboneFlops:
         ConfigError: If the name or an option is unknown.
     """
     if ":" in config.name:
-        return backbone_flops(Backbone.from_config(config), size)
+        return backbone_flops(Backbone.from_config(config, trust_code=True), size)
     bare = replace(config, weights="random", frozen=False)
     return _planned(json.dumps(asdict(bare), sort_keys=True), size)
 
