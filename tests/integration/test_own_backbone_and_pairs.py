@@ -142,10 +142,14 @@ def test_a_function_of_your_own_learns_from_five_channels(
     mapping = {"channels": [5, 0, 1, 2, 3], "value_range": [0, 1000]}
     own = config(tmp_path, own_function(tmp_path), **mapping)
     trained = run("train", own)
-    report = run("eval", "retrieval", "--model", trained["run"], "--data", pairs)
+    saved = ("--model", trained["run"])
+    refused = call("eval", "retrieval", *saved, "--data", pairs)
+    assert refused.exit_code == 1
+    assert "--trust-code" in refused.output
+    report = run("eval", "retrieval", *saved, "--trust-code", "--data", pairs)
     assert report["n"] == 12
     picture = tmp_path / "scans" / "0003.npy"
-    answer = run("classify", picture, "--model", trained["run"], "--labels", "fracture,fine")
+    answer = run("classify", picture, *saved, "--trust-code", "--labels", "fracture,fine")
     assert len(answer["results"][0]["labels"]) == 2
     sys.modules.pop("strange_network")
 

@@ -3,24 +3,25 @@
 ``config.json`` is written last and names every file with its hash, so a folder is whole or none.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 
+from dinotxt.config import configuration, to_json
 from dinotxt.data.pictures import TransformConfig
-from dinotxt.errors import CheckpointError, DataError
+from dinotxt.errors import CheckpointError, ConfigError, DataError
 from dinotxt.files import is_file_name, read_json, sha256_file, write_json
 
 KIND = "dinotxt-onnx"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
-_STRICT = {"extra": "forbid"}
 
 Precision = Literal["fp32", "int8"]
+Count = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class ExportedFile:
     """A file of the folder.
 
@@ -30,8 +31,6 @@ class ExportedFile:
         data_sha256: The hash of ``FILE.data``, where the weights of a large model are; None: there
             is no such file.
     """
-
-    __pydantic_config__ = _STRICT
 
     file: str
     sha256: str
@@ -47,7 +46,7 @@ class ExportedFile:
         return [self.file] if self.data_sha256 is None else [self.file, f"{self.file}.data"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class ExportConfig:
     """What ``config.json`` of an exported model says.
 
@@ -74,23 +73,21 @@ class ExportConfig:
         versions: Of the programs that made it.
     """
 
-    __pydantic_config__ = _STRICT
-
     kind: Literal["dinotxt-onnx"] = "dinotxt-onnx"
     version: Literal[1] = 1
     name: str
     precision: Precision
     fingerprint: str
-    embed_dim: int
-    patch_dim: int
-    patch_size: int
-    in_channels: int
-    dense_start: int | None
+    embed_dim: Count
+    patch_dim: Count
+    patch_size: Count
+    in_channels: Count
+    dense_start: Annotated[int, Field(ge=0)] | None
     logit_scale: float
-    images: dict[int, ExportedFile]
+    images: Annotated[dict[Count, ExportedFile], Field(min_length=1)]
     text: ExportedFile
     tokenizer: ExportedFile
-    context_length: int
+    context_length: Annotated[int, Field(ge=3)]
     transform: TransformConfig
     inference: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -108,7 +105,7 @@ def describe_file(path: Path) -> ExportedFile:
 
 def write_export(folder: Path, config: ExportConfig) -> None:
     """Write ``config.json``, after all the files that it names."""
-    write_json(folder / CONFIG, asdict(config))
+    write_json(folder / CONFIG, to_json(config))
 
 
 def is_export(folder: str | Path) -> bool:
@@ -132,9 +129,8 @@ def read_export(folder: str | Path) -> ExportConfig:
         message = f"{folder} is no exported model: make one with `dinotxt export --out {folder}`."
         raise CheckpointError(message)
     try:
-        content = read_json(folder / CONFIG)
-        config = TypeAdapter(ExportConfig).validate_python(content)
-    except ValidationError as error:
+        config = ExportConfig(**read_json(folder / CONFIG))
+    except ConfigError as error:
         message = f"{folder / CONFIG} is damaged or of another version: {error}"
         raise CheckpointError(f"{message}. Export the model again.") from None
     for record in (*config.images.values(), config.text, config.tokenizer):
@@ -143,6 +139,12 @@ def read_export(folder: str | Path) -> ExportConfig:
         if record.data_sha256 is not None:
             _verify(_data_path(path), record.data_sha256)
     return config
+
+
+def file_names(config: ExportConfig) -> list[str]:
+    """Return the names of all files beside the configuration."""
+    records = (*config.images.values(), config.text, config.tokenizer)
+    return [name for record in records for name in record.names()]
 
 
 def _data_path(path: Path) -> Path:

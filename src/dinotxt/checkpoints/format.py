@@ -5,33 +5,39 @@ whole: after a crash or on a full disk it still describes the model that was the
 frozen backbone is not in it; its hash is, and is checked when the model is loaded.
 """
 
-import hashlib
-import json
 import platform
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import timm
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from dinotxt import __version__
+from dinotxt.checkpoints.folder import (
+    CONFIG,
+    TOKENIZER,
+    FolderConfig,
+    TokenizerFile,
+    WeightsFile,
+    read_config,
+    recorded,
+    relocated,
+    verified,
+)
 from dinotxt.checkpoints.sources import build_model
 from dinotxt.data.pictures import TransformConfig
-from dinotxt.errors import CheckpointError, DataError
-from dinotxt.files import atomic_path, is_file_name, read_json, sha256_file, write_json
-from dinotxt.models.config import BackboneConfig, ModelConfig, PretrainedTextConfig, split_order
+from dinotxt.errors import CheckpointError
+from dinotxt.files import atomic_path, sha256_file, write_json
+from dinotxt.models.config import ModelConfig
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.weights import StateDict, read_state_dict, write_safetensors
 from dinotxt.text.tokenizer import Tokenizer
 
-_FORMAT = 1
-_CONFIG, _TOKENIZER = "config.json", "tokenizer.json"
-_KEYS = {"format", "weights", "tokenizer", "frozen_sha256", "model", "transform", "extra"}
-_Parsed = TypeVar("_Parsed")
+_OWN_WEIGHTS = re.compile(r"model-([0-9a-f]{8})\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +117,27 @@ def write_folder(
     there stays whole until the end.
     """
     folder = Path(folder)
-    weights_hash = _write_weights(folder, state, weights_name)
-    weights_name = weights_name or _weights_name(weights_hash)
-    tokenizer.save(folder / _TOKENIZER)
-    content = {
-        "format": _FORMAT,
-        "weights": {"file": weights_name, "sha256": weights_hash},
-        "tokenizer": {
-            "sha256": sha256_file(folder / _TOKENIZER),
-            "context_length": tokenizer.context_length,
-        },
-        "frozen_sha256": frozen_hash,
-        "model": asdict(replace(config, backbone=recorded(config.backbone))),
-        "transform": asdict(transform),
-        "versions": {
+    weights = _write_weights(folder, state, weights_name)
+    tokenizer.save(folder / TOKENIZER)
+    content = FolderConfig(
+        weights=weights,
+        tokenizer=TokenizerFile(
+            sha256=sha256_file(folder / TOKENIZER), context_length=tokenizer.context_length
+        ),
+        frozen_sha256=frozen_hash,
+        model=replace(config, backbone=recorded(config.backbone)),
+        transform=transform,
+        versions={
             "dinotxt": __version__,
             "torch": torch.__version__,
             "timm": timm.__version__,
             "python": platform.python_version(),
         },
-        "extra": dict(extra),
-    }
-    write_json(folder / _CONFIG, content)
-    for old in folder.glob("model-*.safetensors"):
-        if old.name != weights_name:
+        extra=dict(extra),
+    )
+    write_json(folder / CONFIG, content.to_json())
+    for old in folder.iterdir():
+        if old.name != weights.file and _is_ours(old):
             old.unlink()
 
 
@@ -143,168 +146,72 @@ def load_model(folder: str | Path, *, trust_code: bool = False) -> LoadedModel:
 
     Args:
         folder: A folder that ``save_model`` wrote; it may have been moved.
-        trust_code: Whether a function that it names may be called.
+        trust_code: Whether a function that it names may be called, and any address fetched from.
 
     Raises:
         CheckpointError: If a file is missing, torn, or belongs to another model or backbone.
     """
     folder = Path(folder)
-    content, config, state = read_folder(folder)
-    config = relocated(config, folder)
+    content = read_config(folder)
+    state = read_weights(folder, content)
+    config = relocated(content.model, folder, trust_code=trust_code)
     backbone = config.backbone
     model = build_model(config, initialize=False, trust_code=trust_code)
     model.load_trainable({key: _cast(value, torch.float32) for key, value in state.items()}, folder)
-    if model.frozen_hash() != content["frozen_sha256"]:
+    if model.frozen_hash() != content.frozen_sha256:
         message = (
             f"{folder} was made with other frozen weights than {backbone.weights or backbone.name}"
             " gives: put the file that it was trained with into the folder."
         )
         raise CheckpointError(message)
-    _verified(folder, _TOKENIZER, content["tokenizer"])
-    context_length = content["tokenizer"]["context_length"]
-    transform = _parse(TransformConfig, content["transform"], folder)
+    tokenizer = verified(folder, TOKENIZER, content.tokenizer.sha256)
     return LoadedModel(
         model=model.eval(),
-        tokenizer=Tokenizer.from_file(folder / _TOKENIZER, context_length),
-        transform=transform,
+        tokenizer=Tokenizer.from_file(tokenizer, content.tokenizer.context_length),
+        transform=content.transform,
         config=config,
         name=folder.name,
-        fingerprint=_fingerprint(content, transform),
-        extra=content["extra"],
+        fingerprint=content.fingerprint,
+        extra=content.extra,
     )
 
 
-def read_folder(folder: str | Path) -> tuple[dict[str, Any], ModelConfig, StateDict]:
-    """Read a model folder without building the model.
-
-    Returns:
-        The content of ``config.json``, the architecture, and the weights as they are stored.
+def read_weights(folder: Path, content: FolderConfig) -> StateDict:
+    """Return what training changed, as it is stored, without building the model.
 
     Raises:
-        CheckpointError: If a file is missing, torn or of another program.
+        CheckpointError: If the file is missing or torn.
     """
-    folder = Path(folder)
-    content = _read_config(folder)
-    config = _parse(ModelConfig, content["model"], folder)
-    record = content["weights"]
-    return content, config, read_state_dict(_verified(folder, record["file"], record))
+    return read_state_dict(verified(folder, content.weights.file, content.weights.sha256))
 
 
-def read_weights(folder: str | Path) -> StateDict:
-    """Return what training changed, in float32; raises as ``read_folder``."""
-    state = read_folder(folder)[2]
+def read_trained(folder: Path) -> StateDict:
+    """Return what training changed, in float32, without building the model.
+
+    Raises:
+        CheckpointError: As ``load_model``.
+    """
+    state = read_weights(folder, read_config(folder))
     return {key: _cast(value, torch.float32) for key, value in state.items()}
 
 
-def _write_weights(folder: Path, state: Mapping[str, Tensor], name: str | None) -> str:
+def _write_weights(folder: Path, state: Mapping[str, Tensor], name: str | None) -> WeightsFile:
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     staged = folder / "model.safetensors.new"
     with atomic_path(staged) as temporary:
         write_safetensors(tensors, temporary)
     digest = sha256_file(staged)
-    staged.replace(folder / (name or _weights_name(digest)))
-    return digest
+    weights = WeightsFile(file=name or f"model-{digest[:8]}.safetensors", sha256=digest)
+    staged.replace(folder / weights.file)
+    return weights
 
 
-def _weights_name(digest: str) -> str:
-    return f"model-{digest[:8]}.safetensors"
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / _CONFIG
-    if not path.is_file():
-        raise CheckpointError(f"{folder} is no model folder: it has no {_CONFIG}.")
-    try:
-        content = read_json(path)
-    except DataError as error:
-        raise CheckpointError(f"{error} Copy the whole folder again.") from None
-    if not isinstance(content, dict) or not content.keys() >= _KEYS:
-        raise CheckpointError(f"{path} is of another program: give a folder that dinotxt wrote.")
-    if content["format"] != _FORMAT:
-        message = f"{path} has format {content['format']}, this version reads {_FORMAT}: upgrade."
-        raise CheckpointError(message)
-    return content
-
-
-def _parse(kind: type[_Parsed], content: Any, folder: Path) -> _Parsed:
-    try:
-        return TypeAdapter(kind).validate_python(content)
-    except ValidationError as error:
-        message = f"{folder / _CONFIG} is damaged or of another version: {error}"
-        raise CheckpointError(message) from None
-
-
-def _verified(folder: Path, name: str, record: Mapping[str, str]) -> Path:
-    if not is_file_name(name):
-        message = f"{folder / _CONFIG} names {name!r}, which is no file of the folder: its maker"
-        raise CheckpointError(f"{message} must be asked for one that dinotxt wrote.")
-    path = folder / name
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: copy the whole folder again.")
-    if sha256_file(path) != record["sha256"]:
-        message = f"{path} is torn or of another model: copy the whole folder again."
-        raise CheckpointError(message)
-    return path
-
-
-def _fingerprint(content: Any, transform: TransformConfig) -> str:
-    parts = [
-        content["weights"]["sha256"],
-        content["tokenizer"]["sha256"],
-        content["frozen_sha256"],
-        transform.fingerprint,
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def _is_ours(path: Path) -> bool:
+    """Tell if a file is the weights of an earlier model here: its name is its own hash."""
+    match = _OWN_WEIGHTS.fullmatch(path.name)
+    return match is not None and path.is_file() and sha256_file(path).startswith(match[1])
 
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
-
-
-INSIDE = "folder:"
-
-
-def recorded(backbone: BackboneConfig) -> BackboneConfig:
-    """Record local files by absolute path; a trained backbone needs no other file."""
-    if not backbone.frozen:
-        return replace(backbone, weights="random")
-    prefix, path = split_order(backbone.weights or "")
-    if path and Path(path).is_file():
-        return replace(backbone, weights=f"{prefix}{Path(path).resolve()}")
-    return backbone
-
-
-def relocated(config: ModelConfig, folder: Path) -> ModelConfig:
-    """Find the files of the frozen part; ``folder:NAME`` lies in the model's own folder.
-
-    Args:
-        config: As a model folder has it.
-        folder: The model folder.
-
-    Raises:
-        CheckpointError: If the backbone's file is gone.
-    """
-    backbone, text = config.backbone, config.text_encoder
-    prefix, path = split_order(backbone.weights or "")
-    if path.startswith(INSIDE):
-        place = folder.resolve() / path.removeprefix(INSIDE)
-        backbone = replace(backbone, weights=f"{prefix}{place}")
-    if isinstance(text, PretrainedTextConfig) and text.name.startswith(INSIDE):
-        text = replace(text, name=str(folder.resolve() / text.name.removeprefix(INSIDE)))
-    return replace(config, backbone=_relocated(backbone, folder), text_encoder=text)
-
-
-def _relocated(backbone: BackboneConfig, folder: Path) -> BackboneConfig:
-    """Find the backbone's file: in the model's folder, where it was, or beside the folder."""
-    prefix, path = split_order(backbone.weights or "")
-    if not Path(path).is_absolute():
-        return backbone
-    name = Path(path).name
-    for place in (folder / name, Path(path), folder.parent / name):
-        if place.is_file():
-            return replace(backbone, weights=f"{prefix}{place}")
-    raise CheckpointError(
-        f"The frozen backbone of {folder} was read from {path}, which is gone: put the file into"
-        " the folder."
-    )

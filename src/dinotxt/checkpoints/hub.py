@@ -6,6 +6,7 @@ Hexadecimal digits at the end of a file's name are the start of its SHA-256 and 
 no hash is published, the first download records one beside the file, and a later change is refused.
 """
 
+import hashlib
 import http.client
 import re
 import urllib.error
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dinotxt.errors import CheckpointError, import_extra
-from dinotxt.files import atomic_path, cache_dir, read_json, sha256_file, write_json
+from dinotxt.files import atomic_path, cache_dir, is_file_name, read_json, sha256_file, write_json
 from dinotxt.results.skip import Progress
 
 PREFIX = "hf://"
@@ -57,9 +58,13 @@ def fetch(
 
 
 def cached_path(url: str) -> Path:
-    """Return where the download of a URL is kept, whether it is there or not."""
-    parts = urllib.parse.urlsplit(url)
-    return cache_dir() / "weights" / parts.netloc.replace(":", "_") / parts.path.lstrip("/")
+    """Return where the download of a URL is kept, whether it is there or not.
+
+    The folder's name is a hash of the whole address, so no address leads out of the cache.
+    """
+    name = urllib.parse.urlsplit(url).path.rpartition("/")[2]
+    folder = hashlib.sha256(url.encode()).hexdigest()[:24]
+    return cache_dir() / "weights" / folder / (name if is_file_name(name) else "file")
 
 
 def file_hash(path: str | Path) -> str:
@@ -103,22 +108,30 @@ def _from_url(url: str, sha256: str | None, progress: Progress | None) -> Path:
     path = cached_path(url)
     record = path.with_name(path.name + ".sha256.json")
     if not path.is_file():
-        _download(url, path, sha256, progress)
+        _download(url, path, record, sha256, progress)
     _checked(path, sha256)
-    actual = file_hash(path)
     if not record.is_file():
-        write_json(record, {"url": url, "sha256": actual})
-    known = read_json(record)["sha256"]
-    if actual != known:
-        message = (
-            f"{path} has the SHA-256 {actual}, but its first download had {known}: the file has"
-            f" changed. Delete {path} to get it again, and {record} too if the change is right."
-        )
-        raise CheckpointError(message)
+        write_json(record, {"url": url, "sha256": file_hash(path)})
+    _check_unchanged(path, path, record)
     return path
 
 
-def _download(url: str, path: Path, sha256: str | None, progress: Progress | None) -> None:
+def _check_unchanged(path: Path, place: Path, record: Path) -> None:
+    """Hold a file, or a download that should become ``place``, against the first download."""
+    if not record.is_file():
+        return
+    actual, known = file_hash(path), read_json(record)["sha256"]
+    if actual != known:
+        message = (
+            f"{place} has the SHA-256 {actual}, but its first download had {known}: the file has"
+            f" changed. Delete {place} to get it again, and {record} too if the change is right."
+        )
+        raise CheckpointError(message)
+
+
+def _download(
+    url: str, path: Path, record: Path, sha256: str | None, progress: Progress | None
+) -> None:
     try:
         with (
             urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
@@ -133,6 +146,7 @@ def _download(url: str, path: Path, sha256: str | None, progress: Progress | Non
                     " ask where it comes from."
                 )
                 raise CheckpointError(message)
+            _check_unchanged(temporary, path, record)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         message = (
@@ -158,7 +172,8 @@ def _copy(response: Any, path: Path, progress: Progress | None) -> None:
 def _from_hub(source: str) -> Path:
     owner, _, rest = source.removeprefix(PREFIX).partition("/")
     name, _, filename = rest.partition("/")
-    if not filename:
+    parts = (owner, name, *filename.split("/"))
+    if not all(map(is_file_name, parts)):
         raise CheckpointError(f"{source}: write hf://OWNER/NAME/FILE.")
     hub: Any = import_extra("huggingface_hub", extra="hub")
     try:
@@ -199,7 +214,6 @@ def snapshot(name: str) -> Path:
             " give its path."
         )
         raise CheckpointError(message) from None
-    _refuse_code(folder, name)
     return folder
 
 
@@ -230,21 +244,6 @@ def upload(folder: Path, repo_id: str, *, private: bool, message: str) -> str:
         fix = "log in with `hf auth login`, with a token that may write"
         raise CheckpointError(f"{reason}: {fix}.") from None
     return str(commit.commit_url)
-
-
-def _refuse_code(folder: Path, name: str) -> None:
-    """Refuse a model whose configuration names a function that would be called.
-
-    Raises:
-        CheckpointError: If it does; a folder that the user has looked at may.
-    """
-    path = folder / "config.json"
-    backbone: Any = read_json(path) if path.is_file() else None
-    for key in ("model", "backbone", "name"):
-        backbone = backbone.get(key) if isinstance(backbone, dict) else None
-    if isinstance(backbone, str) and ":" in backbone and not backbone.startswith("hf:"):
-        message = f"{name} would call {backbone}, which the hub may not ask for: look at it and"
-        raise CheckpointError(f"{message} load the folder {folder} if you trust it.")
 
 
 def _check_repo_id(repo_id: str) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dinotxt.checkpoints.format import read_folder, write_folder
+from dinotxt.checkpoints.folder import read_config
+from dinotxt.checkpoints.format import read_weights, write_folder
 from dinotxt.checkpoints.hub import fetch
 from dinotxt.checkpoints.layouts import (
     Layout,
@@ -271,7 +272,8 @@ def to_meta(
     Raises:
         CheckpointError: If the model has parts that Meta's layouts have no names for.
     """
-    _, config, state = read_folder(folder)
+    content = read_config(Path(folder))
+    config, state = content.model, read_weights(Path(folder), content)
     _check_layout(config, state)
     if layout == "dinov3":
         parts = {"vision_head_and_text_encoder": to_dinov3(state)}

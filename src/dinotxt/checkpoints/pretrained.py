@@ -9,15 +9,19 @@ from typing import Any
 
 from dinotxt.checkpoints.card import write_card
 from dinotxt.checkpoints.catalogue import MODELS
-from dinotxt.checkpoints.exported import is_export, read_export
-from dinotxt.checkpoints.format import INSIDE, LoadedModel, read_folder, write_folder
+from dinotxt.checkpoints.exported import file_names, is_export, read_export
+from dinotxt.checkpoints.folder import CONFIG, INSIDE, TOKENIZER, is_model_folder, read_config
+from dinotxt.checkpoints.format import LoadedModel, read_weights, write_folder
 from dinotxt.checkpoints.hub import is_hub_name, snapshot, upload
 from dinotxt.checkpoints.registry import find_folder, resolve
+from dinotxt.checkpoints.replacing import replacing
+from dinotxt.config import to_json
 from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path, read_json
 from dinotxt.models.config import ModelConfig, PretrainedTextConfig, split_order
 
 WEIGHTS = "model.safetensors"
+_OWN_FILES = {WEIGHTS, CONFIG, TOKENIZER, "README.md"}
 _TEXT_FOLDER = "text_encoder"
 _TEXT_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
@@ -48,20 +52,24 @@ def save_pretrained(
 
     Raises:
         CheckpointError: If the model is missing, has changed, or is not one of dinotxt's own.
-        DataError: If a report cannot be read.
+        DataError: If a report cannot be read, or the folder holds something else.
     """
     target = Path(folder).expanduser()
     figures = [_read_report(report) for report in reports]
     source = str(snapshot(model)) if is_hub_name(model) else model
+    name = Path(model).name
     if source not in MODELS and is_export(source):
-        content = _copy_export(Path(source).expanduser(), target, fingerprint)
+        with replacing(target, "an exported model", is_export) as staging:
+            content = _copy_export(Path(source).expanduser(), staging, fingerprint)
+            write_card(staging, content, figures, name=name, license_name=license_name)
     else:
         loaded = resolve(source, trust_code=trust_code)
         if not isinstance(loaded, LoadedModel):
             raise CheckpointError(f"{model} is another library's model: publish one of your own.")
         _check(loaded.fingerprint, fingerprint, model)
-        content = _write_model(loaded, source, target, include_backbone)
-    write_card(target, content, figures, name=Path(model).name, license_name=license_name)
+        with replacing(target, "a model", is_model_folder) as staging:
+            content = _write_model(loaded, source, staging, include_backbone)
+            write_card(staging, content, figures, name=name, license_name=license_name)
 
 
 def push_to_hub(
@@ -96,10 +104,13 @@ def push_to_hub(
 def _write_model(
     loaded: LoadedModel, source: str, folder: Path, include_backbone: bool
 ) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
     config = _portable(loaded.config, folder) if include_backbone else loaded.config
     origin = find_folder(source)
-    stored = loaded.model.trainable_state_dict() if origin is None else read_folder(origin)[2]
+    stored = (
+        loaded.model.trainable_state_dict()
+        if origin is None
+        else read_weights(origin, read_config(origin))
+    )
     write_folder(
         folder,
         stored,
@@ -110,7 +121,7 @@ def _write_model(
         extra=loaded.extra,
         weights_name=WEIGHTS,
     )
-    return dict(read_json(folder / "config.json"))
+    return to_json(read_config(folder))
 
 
 def _portable(config: ModelConfig, folder: Path) -> ModelConfig:
@@ -119,8 +130,9 @@ def _portable(config: ModelConfig, folder: Path) -> ModelConfig:
     prefix, name = split_order(backbone.weights or "")
     path = Path(name)
     if backbone.frozen and path.is_file():
-        _copy(path, folder / path.name)
-        backbone = replace(backbone, weights=f"{prefix}{INSIDE}{path.name}")
+        own = f"backbone-{path.name}" if path.name in _OWN_FILES else path.name
+        _copy(path, folder / own)
+        backbone = replace(backbone, weights=f"{prefix}{INSIDE}{own}")
     if isinstance(text, PretrainedTextConfig) and Path(text.name).is_dir():
         for pattern in _TEXT_FILES:
             for file in Path(text.name).glob(pattern):
@@ -135,11 +147,9 @@ def _copy_export(source: Path, folder: Path, fingerprint: str | None) -> dict[st
     _check(config.fingerprint, fingerprint, source)
     if is_export(source / "int8"):
         _copy_export(source / "int8", folder / "int8", None)
-    for record in (*config.images.values(), config.text, config.tokenizer):
-        for name in record.names():
-            _copy(source / name, folder / name)
-    _copy(source / "config.json", folder / "config.json")
-    return dict(read_json(folder / "config.json"))
+    for name in (*file_names(config), CONFIG):
+        _copy(source / name, folder / name)
+    return dict(read_json(folder / CONFIG))
 
 
 def _check(found: str, expected: str | None, model: str | Path) -> None:
@@ -149,8 +159,6 @@ def _check(found: str, expected: str | None, model: str | Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    if target.exists() and target.samefile(source):
-        return
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
 

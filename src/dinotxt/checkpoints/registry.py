@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from dinotxt.checkpoints import meta
 from dinotxt.checkpoints.catalogue import MODELS, NamedModel
 from dinotxt.checkpoints.exported import is_export, read_export
-from dinotxt.checkpoints.format import LoadedModel, load_model, read_folder
+from dinotxt.checkpoints.folder import read_config
+from dinotxt.checkpoints.format import LoadedModel, load_model, read_weights
 from dinotxt.checkpoints.hub import cached_path, fetch, file_hash
 from dinotxt.checkpoints.sources import WHEELS, build_tokenizer, wheel_files
+from dinotxt.config import to_json
 from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.results.skip import Progress
@@ -165,23 +167,24 @@ def describe(name: str) -> dict[str, Any]:
         places = {key: str(cached_path(url)) for key, url in model.urls.items()}
         entry = next(one for one in list_models() if one["name"] == name)
         return {**entry, "files": {**model.urls, **model.patterns}, "cached": places}
-    content, _, state = read_folder(folder)
-    path = folder / content["weights"]["file"]
+    content = read_config(folder)
+    state = read_weights(folder, content)
+    known = to_json(content)
     return {
         "name": name,
         "folder": str(folder),
-        "model": content["model"],
-        "transform": content["transform"],
+        "model": known["model"],
+        "transform": known["transform"],
         "parameters": sum(value.numel() for value in state.values()),
-        "bytes": path.stat().st_size,
-        "sha256": content["weights"]["sha256"],
-        "versions": content["versions"],
-        "extra": content["extra"],
+        "bytes": (folder / content.weights.file).stat().st_size,
+        "sha256": content.weights.sha256,
+        "versions": content.versions,
+        "extra": content.extra,
     }
 
 
 def _describe_export(folder: str) -> dict[str, Any]:
-    content = asdict(read_export(folder))
+    content = to_json(read_export(folder))
     sets = content["inference"].pop("template_sets", {})
     return {"exported_from": content.pop("name"), **content, "template_sets": sorted(sets)}
 

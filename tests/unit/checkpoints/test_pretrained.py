@@ -13,7 +13,7 @@ from tests.unit.checkpoints.stub_hub import COMMIT, Hub, serving
 from dinotxt.checkpoints.format import load_model, save_model
 from dinotxt.checkpoints.pretrained import push_to_hub, save_pretrained
 from dinotxt.data.pictures.transform import TransformConfig
-from dinotxt.errors import CheckpointError
+from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.inference.encoder import Encoder, load
 from dinotxt.models.config import ModelConfig
 from dinotxt.models.dinotxt import DinoTxt
@@ -154,5 +154,5 @@ def test_the_hub_may_not_name_a_function_that_is_called(run: Path, hub: Hub) -> 
     config = json.loads(hub.files["config.json"])
     config["model"]["backbone"]["name"] = "some.package:function"
     hub.files["config.json"] = json.dumps(config).encode()
-    with pytest.raises(CheckpointError, match="would call"):
+    with pytest.raises(ConfigError, match="--trust-code"):
         load("hf://me/tiny")

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from dinotxt.errors import ConfigError
 from dinotxt.models.config import PretrainedTextConfig
 from dinotxt.models.text.bert import load_bert
-from dinotxt.models.text.lora import add_low_rank_updates
 from dinotxt.models.vision import Standardize, load_auto_model
 
 _CHUNK = 64
@@ -39,20 +38,18 @@ class PretrainedTextEncoder(nn.Module):
         self._tuned = self._last_layers()
         for layer in self._tuned:
             _set_dropout(layer, config.dropout)
-            if config.lora_rank:
-                add_low_rank_updates(layer, rank=config.lora_rank, alpha=config.lora_alpha)
-            else:
-                layer.requires_grad_(True)
+            layer.requires_grad_(True)
         width = self.encoder.config.hidden_size
         if config.cls_hidden is not None and not cls_dim:
             raise ConfigError("text_encoder.cls_hidden needs pooling cls_avg or cls_max.")
         own_dim = 0 if config.cls_hidden is None else cls_dim
-        self.projection = _projection(width, config.projection_hidden, embed_dim - own_dim)
+        self.projection = _linears(width, embed_dim - own_dim)[0]
         self.cls_projection = None
         if config.cls_hidden is not None:
+            dropout = [nn.Dropout(config.cls_dropout)] if config.cls_dropout else []
+            first, last = _linears(width, config.cls_hidden, cls_dim)
             self.cls_projection = nn.Sequential(
-                Standardize(width),
-                *_projection(width, config.cls_hidden, cls_dim, config.cls_dropout),
+                Standardize(width), first, nn.GELU(), *dropout, last
             )
 
     def train(self, mode: bool = True) -> "PretrainedTextEncoder":
@@ -122,13 +119,9 @@ def _set_dropout(layer: nn.Module, rate: float) -> None:
                 child.p = 0.0 if is_attention else rate
 
 
-def _projection(width: int, hidden: int | None, embed_dim: int, dropout: float = 0.0) -> Any:
-    sizes = [width, embed_dim] if hidden is None else [width, hidden, embed_dim]
-    layers = [nn.Linear(before, after) for before, after in pairwise(sizes)]
+def _linears(*widths: int) -> list[nn.Linear]:
+    layers = [nn.Linear(before, after) for before, after in pairwise(widths)]
     for layer in layers:
         nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
         nn.init.zeros_(layer.bias)
-    if hidden is None:
-        return layers[0]
-    between = [nn.GELU(), nn.Dropout(dropout)] if dropout else [nn.GELU()]
-    return nn.Sequential(layers[0], *between, layers[1])
+    return layers

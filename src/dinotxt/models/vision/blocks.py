@@ -19,13 +19,11 @@ class Attention(nn.Module):
     Args:
         dim: Width of the tokens.
         num_heads: Attention heads.
-        is_local: All tokens but the first attend to themselves alone.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, is_local: bool = False) -> None:
+    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.is_local = is_local
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)
 
@@ -33,11 +31,7 @@ class Attention(nn.Module):
         """Map tokens [B, N, D] to tokens [B, N, D]."""
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        if self.is_local:
-            first = F.scaled_dot_product_attention(query[:, :, :1], key, value)
-            mixed = torch.cat([first, value[:, :, 1:]], dim=2)
-        else:
-            mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def values(self, tokens: Tensor) -> Tensor:
@@ -82,17 +76,14 @@ class VisionBlock(nn.Module):
         num_heads: Attention heads.
         drop_path: Share of the batch that skips a branch in training.
         index: The block's number, which a ``SubsetDraw`` depends on.
-        is_local: All tokens but the first attend to themselves alone.
     """
 
-    def __init__(
-        self, dim: int, num_heads: int, *, drop_path: float, index: int, is_local: bool = False
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, *, drop_path: float, index: int) -> None:
         super().__init__()
         self.index = index
         self.drop_path = drop_path
         self.norm1 = nn.LayerNorm(dim, eps=_NORM_EPS)
-        self.attn = Attention(dim, num_heads, is_local=is_local)
+        self.attn = Attention(dim, num_heads)
         self.ls1 = LayerScale(dim)
         self.norm2 = nn.LayerNorm(dim, eps=_NORM_EPS)
         self.mlp = SwiGLU(dim)

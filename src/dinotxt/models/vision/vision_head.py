@@ -41,11 +41,8 @@ class VisionHead(nn.Module):
         self._in_dim = in_dim
         self.input_norm = _input_norm(config.input_norm, in_dim)
         self.input_projection = None if config.dim is None else nn.Linear(in_dim, dim)
-        has_own = config.dim is not None and config.cls_weights == "own"
-        self.cls_input_projection = nn.Linear(in_dim, dim) if has_own else None
-        is_local = config.patch_attention == "local"
         self.blocks = nn.ModuleList(
-            VisionBlock(dim, num_heads, drop_path=config.drop_path, index=index, is_local=is_local)
+            VisionBlock(dim, num_heads, drop_path=config.drop_path, index=index)
             for index in range(config.num_blocks)
         )
         self.ln_final = nn.LayerNorm(dim, eps=_NORM_EPS) if config.num_blocks else nn.Identity()
@@ -119,11 +116,7 @@ class VisionHead(nn.Module):
         normed: Tensor = self.input_norm(sequence)
         if self.input_projection is None:
             return normed
-        projected: Tensor = self.input_projection(normed)
-        if self.cls_input_projection is None:
-            return projected
-        first = self.cls_input_projection(normed[:, :1])
-        return torch.cat([first, projected[:, 1:]], dim=1)
+        return self.input_projection(normed)  # type: ignore[no-any-return]
 
     def _output(self, sequence: Tensor, tokens: Tokens) -> Tokens:
         num_prefix = sequence.shape[1] - tokens.patches.shape[1]
@@ -133,15 +126,8 @@ class VisionHead(nn.Module):
 
 
 def _check(config: VisionHeadConfig, dim: int, num_heads: int) -> None:
-    if config.num_blocks < 0:
-        raise ConfigError("vision_head.num_blocks must be 0 or more.")
     if config.num_blocks and dim % num_heads:
         message = f"vision_head.num_heads: {num_heads} heads do not divide the width {dim}."
-        raise ConfigError(message)
-    if config.cls_weights == "own" and config.dim is None:
-        raise ConfigError("vision_head.cls_weights: own needs `dim`: the projection's width.")
-    if not all(0 <= x < 1 for x in (config.drop_path, config.input_dropout, config.patch_dropout)):
-        message = "vision_head: drop_path and the dropouts must be at least 0 and below 1."
         raise ConfigError(message)
     if config.raw_cls is not None and not config.pooling.startswith("cls_"):
         raise ConfigError("vision_head.raw_cls needs `pooling: cls_avg` or `cls_max`.")

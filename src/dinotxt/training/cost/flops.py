@@ -7,7 +7,6 @@ as in PyTorch's own counter. Every number is of one sample's forward pass unless
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,6 @@ class TextFlops:
         layers: How many there are.
         trained_layers: How many of the last ones are trained.
         projection: Of one pooled token.
-        low_rank: Whether the trained layers keep their own weights (LoRA).
         has_frozen_input: Whether what enters the first trained layer needs no gradient.
     """
 
@@ -89,7 +87,6 @@ class TextFlops:
     layers: int
     trained_layers: int
     projection: float
-    low_rank: bool = False
     has_frozen_input: bool = False
 
     def layer(self, lengths: ArrayLike) -> float:
@@ -109,10 +106,9 @@ class TextFlops:
             lengths: Tokens of each text.
             passes: Forward passes: two with gradient caching.
         """
-        backward = 1 if self.low_rank else 2
         trained = self.trained_layers * self.layer(lengths)
         trained += self.projection * np.asarray(lengths).size
-        total = passes * self.forward(lengths) + backward * trained
+        total = passes * self.forward(lengths) + 2 * trained
         if self.has_frozen_input and self.trained_layers:
             total -= 6.0 * self.width**2 * float(np.asarray(lengths).sum())  # of q, k and v
         return total
@@ -159,14 +155,12 @@ def head_flops(config: VisionHeadConfig, backbone: BackboneFlops) -> HeadFlops:
     tokens = 1 + registers + backbone.num_patches
     first = 0.0
     if config.dim is not None:
-        own = int(config.cls_weights == "own")
-        first = 2.0 * (tokens + own) * backbone.width * dim
+        first = 2.0 * tokens * backbone.width * dim
     elif config.cls_projection is not None:
         first = 2.0 * dim * config.cls_projection
     last = 2.0 * dim * config.cls_projection if config.cls_projection else 0.0
-    seen = tokens if config.patch_attention == "full" else 1
     hidden = -(-int(4 * dim * 2 / 3) // _HIDDEN_MULTIPLE) * _HIDDEN_MULTIPLE
-    block = tokens * (8.0 * dim**2 + 6.0 * dim * hidden) + 4.0 * seen * tokens * dim
+    block = tokens * (8.0 * dim**2 + 6.0 * dim * hidden) + 4.0 * tokens**2 * dim
     branches = config.num_blocks * block
     projected = first + last if config.dim is not None else max(first, last)
     return HeadFlops(
@@ -249,17 +243,13 @@ def _pretrained(
 ) -> TextFlops:
     width, layers, hidden = sizes
     own_dim = 0 if config.cls_hidden is None else cls_dim
-    widths = [width, embed_dim - own_dim]
-    if config.projection_hidden is not None:
-        widths.insert(1, config.projection_hidden)
     own = 2.0 * (config.cls_hidden or 0) * (width + own_dim)
     return TextFlops(
         width=width,
         hidden=hidden,
         layers=layers,
         trained_layers=config.trainable_layers,
-        projection=own + sum(2.0 * before * after for before, after in pairwise(widths)),
-        low_rank=config.lora_rank > 0,
+        projection=own + 2.0 * width * (embed_dim - own_dim),
         has_frozen_input=True,
     )
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from dinotxt.errors import ConfigError
-from dinotxt.models.config import ModelConfig, PretrainedTextConfig
-from dinotxt.models.dinotxt import DinoTxt
+from dinotxt.models.config import PretrainedTextConfig
 from dinotxt.models.text.pretrained_text import PretrainedTextEncoder
 
 transformers = pytest.importorskip("transformers")
@@ -77,33 +76,6 @@ def test_the_last_layers_can_be_tuned_whole(folder: str) -> None:
     assert all(name.startswith("encoder.layer.2.") for name in trained)
     with pytest.raises(ConfigError, match="only 3 layers"):
         PretrainedTextEncoder(replace(config, trainable_layers=4), 16)
-
-
-def test_low_rank_updates_are_all_that_is_saved_of_the_encoder(
-    folder: str, model_config: ModelConfig
-) -> None:
-    text = PretrainedTextConfig(name=folder, trainable_layers=2, lora_rank=4)
-    model = DinoTxt.from_config(replace(model_config, text_encoder=text)).eval()
-    names = [name for name in model.trainable_state_dict() if "text_encoder.encoder" in name]
-    assert len(names) == 2 * 6 * 2
-    assert all(name.endswith((".down", ".up")) for name in names)
-    plain = replace(text, trainable_layers=0, lora_rank=0)
-    other = DinoTxt.from_config(replace(model_config, text_encoder=plain)).eval()
-    other.text_encoder.projection.load_state_dict(model.text_encoder.projection.state_dict())
-    ids, lengths = batch()
-    torch.testing.assert_close(model.encode_text(ids, lengths), other.encode_text(ids, lengths))
-
-
-def test_a_projection_with_a_hidden_layer(folder: str) -> None:
-    config = PretrainedTextConfig(name=folder, projection_hidden=64)
-    encoder = PretrainedTextEncoder(config, 16)
-    assert [tuple(value.shape) for value in encoder.projection.parameters()] == [
-        (64, 32),
-        (64,),
-        (16, 64),
-        (16,),
-    ]
-    assert encoder(*batch()).shape == (5, 16)
 
 
 def test_dropout_is_for_the_hidden_states_of_tuned_layers_in_training(folder: str) -> None:

@@ -73,11 +73,3 @@ def test_the_gate_is_silu() -> None:
     tokens = torch.randn(2, 8)
     expected = layer.w3(F.silu(layer.w1(tokens)) * layer.w2(tokens))
     assert torch.equal(layer(tokens), expected)
-
-
-def test_with_local_attention_patches_keep_to_themselves_and_cls_sees_all() -> None:
-    local, full = Attention(8, 2, is_local=True), Attention(8, 2)
-    full.load_state_dict(local.state_dict())
-    tokens = torch.randn(3, 5, 8)
-    torch.testing.assert_close(local(tokens)[:, 0], full(tokens)[:, 0])
-    torch.testing.assert_close(local(tokens)[:, 1:], local.values(tokens)[:, 1:])

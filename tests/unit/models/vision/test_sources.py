@@ -40,8 +40,8 @@ def test_a_function_of_the_user_builds_the_module(own_package: ModuleType) -> No
         return module
 
     own_package.build = build  # type: ignore[attr-defined]
-    first = build_module(config("stranger_package:build", None, width=3))
-    second = build_module(config("stranger_package:build", None, width=3))
+    first = build_module(config("stranger_package:build", None, width=3), trust_code=True)
+    second = build_module(config("stranger_package:build", None, width=3), trust_code=True)
     assert torch.equal(first.weight, second.weight)
 
 
@@ -51,13 +51,13 @@ def test_a_function_of_the_user_builds_the_module(own_package: ModuleType) -> No
 @pytest.mark.usefixtures("own_package")
 def test_a_function_that_is_not_there_is_an_error(name: str) -> None:
     with pytest.raises(ConfigError, match="write `package"):
-        build_module(config(name))
+        build_module(config(name), trust_code=True)
 
 
 def test_a_function_that_returns_no_backbone_is_an_error(own_package: ModuleType) -> None:
     own_package.build = nn.Identity  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="forward_features"):
-        build_module(config("stranger_package:build"))
+        build_module(config("stranger_package:build"), trust_code=True)
 
 
 def test_a_function_that_fails_is_an_error_with_its_words(own_package: ModuleType) -> None:
@@ -67,14 +67,44 @@ def test_a_function_that_fails_is_an_error_with_its_words(own_package: ModuleTyp
     own_package.build = build  # type: ignore[attr-defined]
     words = r"stranger_package:build failed: RuntimeError: weights\.bin is not here"
     with pytest.raises(ConfigError, match=words):
-        build_module(config("stranger_package:build"))
+        build_module(config("stranger_package:build"), trust_code=True)
 
 
 @pytest.mark.parametrize("name", ["os:system", "subprocess:run", "builtins:exec"])
-def test_the_standard_library_is_never_called(name: str, tmp_path: Path) -> None:
+def test_the_standard_library_is_never_called(name: str) -> None:
     with pytest.raises(ConfigError, match="standard library"):
-        build_module(config(name, command=f"touch {tmp_path / 'touched'}"))
-    assert not (tmp_path / "touched").exists()
+        build_module(config(name, command="true"), trust_code=True)
+
+
+def test_a_function_is_called_only_where_it_is_trusted(own_package: ModuleType) -> None:
+    calls: list[int] = []
+    own_package.build = lambda: calls.append(1)  # type: ignore[attr-defined]
+    for name in ("stranger_package:build", "no_such_package:build"):
+        with pytest.raises(ConfigError, match=r"may run no code.*--trust-code"):
+            build_module(config(name))
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("checkpoint_path", "weights.pth"),
+        ("pretrained_cfg", {"url": "http://127.0.0.1/x"}),
+        ("pretrained_cfg_overlay", {"file": "x"}),
+        ("pretrained_strict", False),
+        ("cache_dir", "x"),
+        ("features_only", True),
+        ("num_classes", 3),
+        ("in_chans", 5),
+        ("act_layer", "../x"),
+        ("act_layer", "http://127.0.0.1/x"),
+        ("drop_rate", 1e300),
+        ("norm_layer", object()),
+    ],
+)
+def test_options_are_plain_values_for_the_network_itself(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"backbone\.options\.{key}"):
+        build_module(BackboneConfig(name="resnet18", weights="random", options={key: value}))
 
 
 def test_weights_that_cannot_be_downloaded_are_an_error_that_names_the_fix(

@@ -134,29 +134,6 @@ def test_the_input_norm_comes_before_everything_else() -> None:
     torch.testing.assert_close(module(given).patches, expected)
 
 
-def test_the_cls_token_can_have_its_own_projection() -> None:
-    given = tokens()
-    module = head(num_blocks=0, dim=16, cls_weights="own")
-    result = module(given)
-    assert module.cls_input_projection is not None
-    assert module.input_projection is not None
-    torch.testing.assert_close(result.cls, module.cls_input_projection(given.cls))
-    torch.testing.assert_close(result.patches, module.input_projection(given.patches))
-    with pytest.raises(ConfigError, match="cls_weights"):
-        head(cls_weights="own")
-
-
-def test_local_patch_attention_keeps_patches_apart() -> None:
-    given = tokens()
-    changed = given.patches.clone()
-    changed[:, 0] = torch.randn(3, 64)
-    other = Tokens(given.cls, given.registers, changed, given.grid)
-    module = head(num_blocks=2, patch_attention="local")
-    first, second = module(given), module(other)
-    torch.testing.assert_close(first.patches[:, 1:], second.patches[:, 1:])
-    assert not torch.allclose(first.cls, second.cls)
-
-
 def test_standardising_comes_before_the_projection_and_is_saved() -> None:
     module = head(num_blocks=0, dim=16, input_norm="standard", pooling="avg")
     assert {"input_norm.mean", "input_norm.std"} < module.state_dict().keys()
