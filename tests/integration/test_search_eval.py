@@ -212,3 +212,23 @@ def test_a_report_calls_the_model_what_the_user_did(
     arguments = ("--data", tmp_path / "set", "--model", tiny_model, "--templates", "{}")
     _, result, _ = run("eval", "classification", *arguments)
     assert result["model"] == str(tiny_model)
+
+
+def test_eval_text_measures_every_table_of_a_folder(
+    tiny_model: Path, tmp_path: Path, run: RunVerb
+) -> None:
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    rows = [("a dog", "a dog", 5), ("a dog", "a red car", 1), ("a cat", "a cat", 4)]
+    lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, row)) for row in rows)]
+    (tables / "similarity.tsv").write_text("\n".join(lines))
+    code, result, shown = run("eval", "text", "--data", tables, "--model", tiny_model)
+    assert code == 0, shown
+    assert result["task"] == "text"
+    assert result["n"] == 3
+    assert -1 <= result["metrics"]["similarity"] <= 1
+    assert set(result["metrics"]) == set(result["ci"]) == {"similarity"}
+    (tables / "similarity.tsv").rename(tables / "other.tsv")
+    code, _, shown = run("eval", "text", "--data", tables, "--model", tiny_model)
+    assert code == 1
+    assert "similarity*.tsv" in shown

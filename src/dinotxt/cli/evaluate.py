@@ -7,14 +7,15 @@ import typer
 
 from dinotxt.cli import options
 from dinotxt.cli.options import Shown, Source, grouped
-from dinotxt.cli.session import session
+from dinotxt.cli.session import Session, session
 
 if TYPE_CHECKING:
     from dinotxt.evaluation import Options
     from dinotxt.evaluation.job import Task
+    from dinotxt.results.report import Report
 
 app = typer.Typer(
-    help="Evaluate a model: zero-shot classification, retrieval or segmentation.",
+    help="Evaluate a model: zero-shot classification, retrieval, segmentation, or its texts.",
     no_args_is_help=True,
 )
 
@@ -25,6 +26,12 @@ Data = Annotated[
         "-d",
         help="Tars (globs and braces), a folder, a table, or NAME:FOLDER (#SPLIT) of a published "
         "set, such as ade20k:data/ADEChallengeData2016.",
+    ),
+]
+Tables = Annotated[
+    str,
+    typer.Option(
+        "--data", "-d", help="A TSV or JSONL file named after its task, or a folder of them."
     ),
 ]
 Classes = Annotated[
@@ -122,6 +129,16 @@ def segmentation(data: Data, settings: _Segmentation, source: Source, shown: Sho
     _run("segmentation", data, settings, source, shown)
 
 
+@app.command()
+@grouped
+def text(data: Tables, source: Source, shown: Shown) -> None:
+    """The text encoder alone: similarity, pairs, clustering, reranking, classification."""
+    with session("text", shown.json_path, shown.quiet) as current:
+        from dinotxt.evaluation.text import evaluate_text
+
+        _show(current, evaluate_text(source.load(), data))
+
+
 def _run(task: "Task", data: str, settings: Settings, source: Source, shown: Shown) -> None:
     with session(task, shown.json_path, shown.quiet) as current:
         from dinotxt.evaluation import evaluate
@@ -136,5 +153,9 @@ def _run(task: "Task", data: str, settings: Settings, source: Source, shown: Sho
                 on_skip=current.skip,
                 progress=report_progress,
             )
-        current.console.print(report.to_markdown(), markup=False, highlight=False, soft_wrap=True)
-        current.finish(report.to_dict(), done=report.n)
+        _show(current, report)
+
+
+def _show(current: Session, report: "Report") -> None:
+    current.console.print(report.to_markdown(), markup=False, highlight=False, soft_wrap=True)
+    current.finish(report.to_dict(), done=report.n)

@@ -32,10 +32,10 @@ class Report:
     """An evaluation of one model on one data set.
 
     Attributes:
-        task: ``classification``, ``retrieval`` or ``segmentation``.
+        task: ``classification``, ``retrieval``, ``segmentation`` or ``text``.
         model: The model's name.
         data: The data set, as it was given.
-        n: The number of pictures.
+        n: The number of pictures, or of rows of text.
         metrics: Fractions from 0 to 1 by name; a mapping by class for ``iou``. NaN means that a
             class was not in the data.
         ci: The 95% bootstrap interval of a metric, by the metric's name.
@@ -76,7 +76,8 @@ class Report:
         scalars = {name: v for name, v in self.metrics.items() if not isinstance(v, Mapping)}
         by_class = {name: v for name, v in self.metrics.items() if isinstance(v, Mapping)}
         rows = [(name, _number(value), self._interval(name)) for name, value in scalars.items()]
-        heading = f"**{self.task}** of `{self.model}` on `{self.data}` ({self.n} pictures)"
+        unit = "rows" if self.task == "text" else "pictures"
+        heading = f"**{self.task}** of `{self.model}` on `{self.data}` ({self.n} {unit})"
         parts = [heading, _table(("metric", "value", "95% interval"), rows)]
         for name, values in by_class.items():
             parts.append(_table(("class", name), [(c, _number(v)) for c, v in values.items()]))
