@@ -11,16 +11,18 @@ from dinotxt.data.pictures.image import (
     ImageSource,
     Limits,
     decoding,
-    open_undecoded,
+    open_content,
     read_bytes,
     source_name,
+    tiff_in,
     upright,
 )
-from dinotxt.data.pictures.tiff import TIFF_MAGIC, read_tiff
+from dinotxt.data.pictures.tiff import read_planes
 from dinotxt.errors import ConfigError, DataError
 
 _NPY_MAGIC = b"\x93NUMPY"
 _DEFAULT_LIMITS = Limits()
+_BYTES_A_PIXEL = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +87,12 @@ def read_array(source: ImageSource, *, limits: Limits = _DEFAULT_LIMITS) -> NDAr
     content = read_bytes(source, limits)
     if content.startswith(_NPY_MAGIC):
         return _read_npy(content, name, limits)
-    array = read_tiff(content, name, limits) if content[:4] in TIFF_MAGIC else None
-    if array is None:
-        array = _pixels(open_undecoded(content, limits=limits), name)
-    return _checked(array, name, limits)
+    layout = tiff_in(content, name, limits)
+    if layout is None or layout.fits_pillow:
+        return _checked(_pixels(open_content(content, name, limits), name), name, limits)
+    with decoding(name):
+        planes = read_planes(content, name, _BYTES_A_PIXEL * limits.max_pixels)
+    return _checked(planes, name, limits)
 
 
 def _pixels(image: Image.Image, name: str) -> NDArray[np.generic]:

@@ -5,6 +5,7 @@ rather than Pillow's process-wide one. Addresses on the web are never fetched.
 """
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from PIL import (  # the plugins register their formats
     WebPImagePlugin,  # noqa: F401
 )
 
-from dinotxt.errors import DataError
+from dinotxt.data.pictures.tiff import TiffLayout, tiff_layout
+from dinotxt.errors import DataError, DinotxtError
 from dinotxt.files import refuse_address
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .gif .tif .tiff".split()  # noqa: SIM905
 )
@@ -45,6 +47,7 @@ _UNREADABLE = {
 _KIND_OF = {ending: kind for kind, endings in _UNREADABLE.items() for ending in endings.split()}
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112
+_MOST_CHANNELS = 4  # that have colours of their own
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -132,6 +135,18 @@ def open_undecoded(
         DataError: If it cannot be read, is of an unknown format or larger than the limits.
     """
     name, content = source_name(source), read_bytes(source, limits)
+    layout = tiff_in(content, name, limits)
+    if layout is not None and layout.samples > _MOST_CHANNELS:
+        raise DataError(f"{name} has {layout.samples} channels: state a channel mapping.")
+    return open_content(content, name, limits)
+
+
+def open_content(content: bytes, name: str, limits: Limits) -> Image.Image:
+    """Return the picture that some bytes hold, its header checked and no pixel decoded yet.
+
+    Raises:
+        DataError: As ``open_undecoded``.
+    """
     for kind in FORMATS:
         factory, accept = Image.OPEN[kind]
         if accept is not None and accept(content[:16]) is True:
@@ -210,6 +225,23 @@ def _check_bytes(size: int, name: str, limits: Limits) -> None:
         )
 
 
+def tiff_in(content: bytes, name: str, limits: Limits) -> TiffLayout | None:
+    """Return how a TIFF is laid out, its size checked; None: the bytes are no TIFF.
+
+    A warning tells that there are further images, which are not read.
+
+    Raises:
+        DataError: If it is damaged or larger than the limits.
+    """
+    with decoding(name):
+        layout = tiff_layout(content)
+    if layout is not None:
+        _check_size((layout.width, layout.height), name, limits)
+        if layout.more:
+            warnings.warn(f"{name} holds several images: the first is read.", stacklevel=2)
+    return layout
+
+
 def _is_avif(content: bytes) -> bool:
     """Tell AVIF from HEIC, which share a container: the brands stand in its first box."""
     length = int.from_bytes(content[:4], "big")
@@ -221,7 +253,7 @@ def decoding(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into a DataError."""
     try:
         yield
-    except DataError:
+    except DinotxtError:
         raise
     except Exception as error:  # OSError, SyntaxError, struct.error, IndexError and others
         raise DataError(f"{name} is damaged or truncated ({error}).") from error

@@ -1,16 +1,20 @@
 import contextlib
+import io
 import struct
+import sys
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dinotxt.data.pictures.channels import read_array
-from dinotxt.data.pictures.image import Limits
-from dinotxt.errors import DataError
+from dinotxt.data.pictures.image import Limits, open_image
+from dinotxt.errors import BackendError, DataError
 
 Tags = dict[int, list[int]]
 
@@ -88,15 +92,91 @@ def test_horizontal_predictor() -> None:
 
 def test_unknown_coding_names_the_way_out() -> None:
     array = _noise((2, 2, 5), "<u2")
-    content = _tiff(_tags(array, compression=5), [array.tobytes()], (273, 279))
-    with pytest.raises(DataError, match=r"uncompressed or deflated .* or as \.npy"):
+    content = _tiff(_tags(array, compression=34712), [array.tobytes()], (273, 279))
+    with pytest.raises(DataError, match=r"save it uncompressed, as LZW, .* or as \.npy"):
+        read_array(content)
+
+
+def _written(array: NDArray[np.generic], **options: Any) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, array, photometric="minisblack", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("predictor", [False, True])
+@pytest.mark.parametrize("coding", ["lzw", "packbits", "zlib", "zstd"])
+@pytest.mark.parametrize(("dtype", "bands"), [("uint16", 5), ("float32", 2), ("uint8", 7)])
+def test_the_codings_of_geotiff_keep_every_band(
+    dtype: str, bands: int, coding: str, predictor: bool
+) -> None:
+    array = _noise((20, 33, bands), dtype)
+    options = {"planarconfig": "contig", "tile": (16, 16), "bigtiff": bands == 7}
+    content = _written(array, compression=coding, predictor=predictor, **options)
+    np.testing.assert_array_equal(read_array(content), array)
+
+
+def test_bands_apart_in_a_big_tiff() -> None:
+    array = _noise((5, 20, 33), "uint16")
+    content = _written(array, planarconfig="separate", compression="lzw", bigtiff=True)
+    np.testing.assert_array_equal(read_array(content), array.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int64", "uint32", "float32", "int16"])
+def test_one_band_of_any_number_keeps_its_values(dtype: str) -> None:
+    array = _noise((9, 8), dtype)
+    np.testing.assert_array_equal(read_array(_written(array))[:, :, 0], array)
+
+
+def test_numbers_above_those_of_a_signed_integer_keep_their_value() -> None:
+    array = np.array([[0, 2**31 + 5], [2**32 - 1, 7]], dtype="uint32")
+    np.testing.assert_array_equal(read_array(_written(array))[:, :, 0], array)
+
+
+def test_bands_without_colours_ask_for_a_mapping() -> None:
+    content = _written(_noise((4, 4, 5), "uint8"), planarconfig="contig")
+    with pytest.raises(DataError, match="has 5 channels: state a channel mapping"):
+        open_image(content)
+
+
+def test_of_several_images_the_first_is_read_and_told() -> None:
+    array = _noise((3, 20, 30), "uint16")
+    with pytest.warns(UserWarning, match="several images: the first is read"):
+        first = read_array(_written(array))
+    np.testing.assert_array_equal(first[:, :, 0], array[0])
+
+
+def test_small_copies_in_a_geotiff_are_no_further_images() -> None:
+    array, stream = _noise((32, 32, 5), "uint16"), io.BytesIO()
+    with tifffile.TiffWriter(stream) as file:
+        options = {"photometric": "minisblack", "planarconfig": "contig"}
+        file.write(array, subifds=0, **options)
+        file.write(array[::2, ::2], subfiletype=1, **options)
+    np.testing.assert_array_equal(read_array(stream.getvalue()), array)
+
+
+@pytest.mark.parametrize("missing", ["tifffile", "imagecodecs"])
+def test_without_the_extra_many_bands_say_how_to_get_it(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = _written(_noise((4, 4, 5), "uint8"), planarconfig="contig")
+    grey = _written(_noise((4, 4), "uint16"))
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(BackendError, match=r'pip install "dinotxt\[tiff\]"'):
+        read_array(content)
+    assert read_array(grey).shape == (4, 4, 1)
+
+
+def test_a_strip_that_holds_more_than_it_should_is_refused() -> None:
+    array = np.ones((8, 8, 5), "uint8")
+    content = _tiff(_tags(array, compression=8), [zlib.compress(bytes(4 * 320))], (273, 279))
+    with pytest.raises(DataError, match="damaged"):
         read_array(content)
 
 
 def test_announced_size_is_checked() -> None:
     array = _noise((4, 4, 5), "<u2")
     content = _tiff(_tags(array), [array.tobytes()], (273, 279))
-    with pytest.raises(DataError, match="larger than 15 pixels"):
+    with pytest.raises(DataError, match="4x4 pixels, more than 15"):
         read_array(content, limits=Limits(max_pixels=15))
 
 
