@@ -100,8 +100,8 @@ def segment(encoder: dinotxt.Encoder, pictures: Path, folder: Path) -> Table:
         predict = dinotxt.Segmenter(encoder, labels)
         result = predict(pictures / name)
         overlay = folder / f"{Path(name).stem}.png"
-        result.overlay(pictures / name).save(overlay)
-        scenes[name] = (result.overlay(pictures / name, legend=False), result.entries())
+        result.overlay().save(overlay)
+        scenes[name] = (result.overlay(legend=False), result.entries())
         shares = sorted(result.areas.items(), key=lambda pair: -pair[1])
         areas = ", ".join(f"{label} {share:.0%}" for label, share in shares if share > 0)
         table.add_row(name, areas, overlay.name)

@@ -92,7 +92,7 @@ def modes(encoder: dinotxt.Encoder, picture: Path, crops: int) -> Image.Image:
     results.append(
         (f"highres, {crops} crops", dinotxt.Segmenter(encoder, LABELS, mode=many)(picture))
     )
-    return comparison(results, picture)
+    return comparison(results)
 
 
 def features(encoder: dinotxt.Encoder, pictures: Path) -> Image.Image:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dinotxt.evaluation import evaluate
     from dinotxt.inference.classifier import ZeroShotClassifier
     from dinotxt.inference.encoder import Encoder, load
+    from dinotxt.inference.features import LabelFeatures
     from dinotxt.inference.segmenter import HighRes, Segmenter, SlidingWindow
     from dinotxt.search.index import ImageIndex
     from dinotxt.training.config import TrainConfig
@@ -24,6 +25,7 @@ __all__ = [
     "Encoder",
     "HighRes",
     "ImageIndex",
+    "LabelFeatures",
     "Segmenter",
     "SlidingWindow",
     "TrainConfig",
@@ -39,6 +41,7 @@ _HOMES = {
     "Encoder": "dinotxt.inference.encoder",
     "HighRes": "dinotxt.inference.segmenter",
     "ImageIndex": "dinotxt.search.index",
+    "LabelFeatures": "dinotxt.inference.features",
     "Segmenter": "dinotxt.inference.segmenter",
     "SlidingWindow": "dinotxt.inference.segmenter",
     "TrainConfig": "dinotxt.training.config",

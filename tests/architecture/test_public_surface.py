@@ -22,6 +22,7 @@ def test_the_public_names_are_the_designed_ones() -> None:
         "Encoder",
         "HighRes",
         "ImageIndex",
+        "LabelFeatures",
         "Segmenter",
         "SlidingWindow",
         "TrainConfig",

@@ -15,14 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from dinotxt.evaluation.protocols import (
+    AVERAGING,
     NotebookWindows,
-    PatchMeanEncoder,
-    PlainMeanEncoder,
     TclWindows,
     notebook_size,
-    protocol_encoder,
     resize_bilinear,
 )
+from dinotxt.inference.dense import Query
 from dinotxt.inference.encoder import Encoder, load
 from dinotxt.inference.inputs import scaled_size, windows
 from dinotxt.inference.segmenter import Segmenter
@@ -72,17 +71,19 @@ def test_tcl_windows_are_those_of_mmseg_slide_inference(size: tuple[int, int]) -
 
 
 def test_tcl_text_is_the_mean_of_prompts_that_are_not_normalised(colour_encoder: Encoder) -> None:
-    encoder = PlainMeanEncoder(
-        colour_encoder.towers, colour_encoder.tokenizer, colour_encoder.transform
-    )
     patterns = ["{}", "{} {}", "red {}"]
-    for label, features in zip(LABELS, encoder.encode_labels(LABELS, patterns), strict=True):
+    found = colour_encoder.encode_labels(LABELS, patterns, average=AVERAGING["tcl"]).features
+    for label, features in zip(LABELS, found, strict=True):
         prompts = [pattern.replace("{}", label) for pattern in patterns]
         rows = torch.from_numpy(colour_encoder.encode_text(prompts, normalize=False))
         expected = F.normalize(rows.mean(dim=0), dim=0).numpy()
         np.testing.assert_allclose(features, expected, atol=1e-6)
-    weighted = colour_encoder.encode_labels(LABELS, patterns)
-    assert not np.allclose(weighted, encoder.encode_labels(LABELS, patterns), atol=1e-3)
+    weighted = colour_encoder.encode_labels(LABELS, patterns).features
+    assert not np.allclose(weighted, found, atol=1e-3)
+
+
+def dense_text(encoder: Encoder, labels: list[str], templates: str) -> np.ndarray:
+    return encoder.dense_text(encoder.encode_labels(labels, templates).features)
 
 
 def reference_scores(
@@ -93,7 +94,7 @@ def reference_scores(
     activation: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Slide over planes [3, H, W] from 0 to 1; return the mean maps [1, C, H, W]."""
-    text = torch.from_numpy(encoder.dense_text(encoder.encode_labels(LABELS, "simple")))
+    text = torch.from_numpy(dense_text(encoder, LABELS, "simple"))
     _, height, width = planes.shape
     total = torch.zeros(1, len(LABELS), height, width)
     count = torch.zeros(1, 1, height, width)
@@ -145,18 +146,17 @@ def test_notebook_size_cuts_the_long_side(size: tuple[int, int]) -> None:
 def test_notebook_text_is_the_patch_half_normalised_before_and_after_the_mean(
     tiny_model: Path,
 ) -> None:
-    usual = load(tiny_model)
-    encoder = protocol_encoder("dinov3", usual)
-    assert isinstance(encoder, PatchMeanEncoder)
+    encoder = load(tiny_model)
     patterns = ["a photo of a {}.", "{}", "itap of my {}."]
-    found = encoder.dense_text(encoder.encode_labels(LABELS, patterns))
+    known = encoder.encode_labels(LABELS, patterns, average=AVERAGING["dinov3"])
+    found = encoder.dense_text(known.features)
     for label, features in zip(LABELS, found, strict=True):
         prompts = [pattern.replace("{}", label) for pattern in patterns]
-        rows = torch.from_numpy(usual.encode_text(prompts, normalize=False))
+        rows = torch.from_numpy(encoder.encode_text(prompts, normalize=False))
         halves = F.normalize(rows[:, rows.shape[1] // 2 :], dim=-1)
         expected = F.normalize(halves.mean(dim=0), dim=0).numpy()
         np.testing.assert_allclose(features, expected, atol=1e-6)
-    whole = usual.dense_text(usual.average_prompts(LABELS, patterns))
+    whole = encoder.dense_text(encoder.average_prompts(LABELS, patterns))
     assert np.abs(whole - found).max() > 1e-4  # normalising the whole first is another mean
 
 
@@ -177,13 +177,11 @@ def test_notebook_label_map_equals_the_reference(
 def test_notebook_softmax_is_taken_before_windows_are_averaged(colour_encoder: Encoder) -> None:
     picture = noise(100, 70)
     mode = NotebookWindows()
-    text = colour_encoder.dense_text(colour_encoder.encode_labels(LABELS, "simple"))
-    rows = mode.score_map(colour_encoder, picture, text, upsample="logits", batch_size=2)
+    query = Query(colour_encoder, dense_text(colour_encoder, LABELS, "simple"), batch_size=2)
+    rows = mode.score_map(query, picture)
     values = rows.rows(0, 16)
     np.testing.assert_allclose(values.sum(axis=-1), 1, atol=1e-5)
-    whole = NotebookWindows(size=None).score_map(
-        colour_encoder, picture, text, upsample="logits", batch_size=2
-    )
+    whole = NotebookWindows(size=None).score_map(query, picture)
     assert whole.shape == rows.shape
     assert np.abs(whole.rows(0, 16).sum(axis=-1) - 1).max() > 0.01
 

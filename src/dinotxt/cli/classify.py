@@ -52,15 +52,10 @@ def classify(
         results: list[Classification] = []
         if paths:
             encoder = load_encoder(model, device=device, size=size, trust_code=trust_code)
-            patterns = templates
             with current.progress("labels") as report:
-                encoder.encode_labels(names, patterns, progress=report)
+                known = encoder.encode_labels(names, templates, progress=report)
             predict = ZeroShotClassifier(
-                encoder,
-                names,
-                templates=patterns,
-                batch_size=batch_size,
-                num_workers=num_workers,
+                encoder, known, batch_size=batch_size, num_workers=num_workers
             )
             kept = top if json_path or csv_path else top or _SHOWN
             with current.progress("classify") as report:

@@ -1,5 +1,6 @@
 """``dinotxt index``: make the pictures of a folder searchable, or bring their index up to date."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -71,7 +72,8 @@ def index(
         name = model or own_name
         encoder = load_encoder(name, device=device, size=size or own_size, trust_code=trust_code)
         if Path(name).is_dir():
-            encoder.name = str(Path(name).resolve())  # so that a search finds the model by itself
+            place = str(Path(name).resolve())  # so that a search finds the model by itself
+            encoder = replace(encoder, name=place)
         with current.progress("index") as report:
             built = ImageIndex.build(
                 encoder,

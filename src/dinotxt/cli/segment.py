@@ -101,10 +101,10 @@ def segment(
             if embedding is not None:
                 encoder = encoder.with_embedding(embedding, value_text=value_text)
             with current.progress("labels") as report:
-                encoder.encode_labels(wanted, templates, progress=report)
+                known = encoder.encode_labels(wanted, templates, progress=report)
             return Segmenter(
                 encoder,
-                wanted,
+                known,
                 mode=_mode(encoder, mode, size, crops, seconds, clusters, batch_size),
                 templates=templates,
                 background=background,
@@ -119,7 +119,7 @@ def segment(
             other = None if compare is None else build(compare)
             figures = tuple(name.strip() for name in (figure or "").split(",") if name.strip())
             output = Output(Path(out), predict, palette, figures, other)
-            budget = _budget(current.notes, predict.mode)
+            budget = _budget(current.notes, predict)
             results = _run(current, output, paths, output_names(images, paths), num_workers)
         _show(current.console, results)
         current.finish({**budget, "results": results}, done=len(results))
@@ -135,27 +135,24 @@ def _mode(
     batch_size: int,
 ) -> "Mode":
     """Return a mode; some seconds become a number of crops, as if that had been given."""
-    from dinotxt.inference.dense import HighRes, crops_within, find_mode
+    from dinotxt.inference.dense import crops_within, find_mode, high_res
 
-    if seconds is not None and (crops is not None or name != "highres"):
-        raise ConfigError("--seconds goes with --mode highres and stands in for --crops.")
-    budget = crops if seconds is None else 1
-    mode = find_mode(name, encoder.defaults, size=size, crops=budget, clusters=clusters)
     if seconds is None:
-        return mode
-    assert isinstance(mode, HighRes), "checked above"
-    return crops_within(encoder, seconds, mode, batch_size=batch_size)
+        return find_mode(name, encoder.defaults, size=size, crops=crops, clusters=clusters)
+    if crops is not None or name != "highres":
+        raise ConfigError("--seconds goes with --mode highres and stands in for --crops.")
+    mix = high_res(encoder.defaults, size=size, crops=1, clusters=clusters)
+    return crops_within(encoder, seconds, mix, batch_size=batch_size)
 
 
-def _budget(console: Console, mode: "Mode") -> dict[str, Any]:
+def _budget(console: Console, predict: "Segmenter") -> dict[str, Any]:
     """Print and return how many crops there are and how many of them see a pixel."""
-    from dinotxt.inference.dense import HighRes
-
-    if not isinstance(mode, HighRes):
+    settings = predict.mode.settings(predict.encoder)
+    if "visits" not in settings:
         return {}
-    visits = round(mode.visits, 1)
-    console.print(f"{mode.crops} crops a picture, {visits} visits a pixel", highlight=False)
-    return {"crops": mode.crops, "visits": visits}
+    crops, visits = settings["crops"], round(settings["visits"], 1)
+    console.print(f"{crops} crops a picture, {visits} visits a pixel", highlight=False)
+    return {"crops": crops, "visits": visits}
 
 
 def _run(

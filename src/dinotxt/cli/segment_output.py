@@ -11,6 +11,8 @@ from dinotxt.files import Results, atomic_path
 if TYPE_CHECKING:
     from PIL import Image
 
+    from dinotxt.data.pictures import ImageSource
+    from dinotxt.inference.encoder import Encoder
     from dinotxt.inference.segmenter import Segmenter
     from dinotxt.results.segmentation import Segmentation
 
@@ -39,7 +41,6 @@ class Output:
 
     def __post_init__(self) -> None:
         """Check the options before the first picture is segmented."""
-        from dinotxt.inference.dense import HighRes
         from dinotxt.results.palette import dataset_palette
 
         strange = sorted(set(self.figures) - set(FIGURES))
@@ -49,10 +50,10 @@ class Output:
             dataset_palette(self.palette, len(self.predict.labels))
         if "clusters" not in self.figures:
             return
-        mode = self.predict.mode
-        if not isinstance(mode, HighRes):
+        settings = self.predict.mode.settings(self.predict.encoder)
+        if "num_clusters" not in settings:
             raise ConfigError("--figure clusters shows what --mode highres makes: give that, too.")
-        if mode.num_clusters is None:
+        if settings["num_clusters"] is None:
             raise ConfigError("With --crops this model has no clusters: give --clusters 32, too.")
 
     def write(self, result: "Segmentation", path: str, name: str) -> dict[str, Any]:
@@ -69,7 +70,7 @@ class Output:
             label_map = self.folder / f"{name}_labels.png"
             self._written.add(label_map)
             result.save_label_map(label_map)
-            overlay = self._save(result.overlay(path), f"{name}_overlay.png")
+            overlay = self._save(result.overlay(), f"{name}_overlay.png")
             more = {**self._soft(result, name), **self._figures(result, path, name)}
         except OSError as error:
             message = f"{self.folder} cannot be written ({error.strerror or error})"
@@ -112,20 +113,26 @@ class Output:
         if "pca" in self.figures:
             encoder = self.predict.encoder
             size = _PCA_PATCHES * encoder.towers.patch_size
-            features = encoder.encode_patches(path, size=size)
-            picture = result.decode(path)
+            picture = result.decode(None)
+            features = encoder.encode_patches(self._source(encoder, picture, path), size=size)
             panels = [("image", picture), ("patches", pca_picture(features, picture.size))]
             written["pca"] = self._save(side_by_side(panels), f"{name}_pca.png")
         if "clusters" in self.figures:
-            figure = cluster_figure(result, path)
+            figure = cluster_figure(result)
             written["clusters"] = self._save(figure, f"{name}_clusters.png")
         if self.other is not None:
-            second = self.other(path)
+            second = self.other(self._source(self.other.encoder, result.decode(None), path))
             if self.palette is not None:
                 second = second.with_palette(self.palette)
             models = [(self.predict.encoder.name, result), (self.other.encoder.name, second)]
-            written["compare"] = self._save(comparison(models, path), f"{name}_compare.png")
+            written["compare"] = self._save(comparison(models), f"{name}_compare.png")
         return written
+
+    def _source(self, encoder: "Encoder", picture: "Image.Image", path: str) -> "ImageSource":
+        """Return the decoded picture, or its file where a model looks at other channels."""
+        models = (encoder, self.predict.encoder)
+        is_rgb = all(one.transform.config.mapping is None for one in models)
+        return picture if is_rgb else path
 
     def _save(self, picture: "Image.Image", name: str) -> str:
         from dinotxt.data.pictures import printable

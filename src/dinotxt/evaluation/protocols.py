@@ -4,10 +4,9 @@ What a source leaves open is inferred and marked so. The steps after the windows
 they overlap, bilinear enlargement of the mean to the picture, argmax) are the segmenter's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,17 +14,18 @@ from PIL import Image
 
 from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.errors import ConfigError
-from dinotxt.inference.dense import Axis, Mode, ScoreMap, Upsample, WindowScores, encode_windows
-from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.dense import Axis, Mode, Query, ScoreMap, WindowScores, encode_windows
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Averaging, Features
 from dinotxt.inference.inputs import Window, scaled_size, windows
-from dinotxt.results.skip import Progress
 
 Protocol = Literal["tcl", "dinov3"]
 TEMPLATES: Mapping[Protocol, str] = {"tcl": "tcl-9", "dinov3": "openai-80"}
+AVERAGING: Mapping[Protocol | None, Averaging] = {None: "unit", "tcl": "plain", "dinov3": "patch"}
 
 
 @dataclass(frozen=True, slots=True)
-class TclWindows:
+class TclWindows(Mode):
     """The sliding test of TCL (section 4 there, mmsegmentation 0.27).
 
     The short side becomes 448, unless the long one would pass 2048, by bilinear interpolation
@@ -37,25 +37,30 @@ class TclWindows:
     size: int = 448
     stride: int = 224
 
-    def score_map(
-        self,
-        encoder: Encoder,
-        picture: Picture,
-        text: Features,
-        *,
-        upsample: Upsample,
-        batch_size: int,
-    ) -> ScoreMap:
-        """Compare a picture with texts ``[C, Dp]`` of length 1."""
+    @property
+    def input_side(self) -> int:
+        """The side of a window."""
+        return self.size
+
+    def passes(self, picture: Picture) -> int:
+        """Return the number of windows."""
+        return len(windows(*scaled_size(picture, self.size), self.size, self.stride))
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        """Return what a report says of the mode: it brightens nothing."""
+        return {**Mode.settings(self, encoder), "brightness": None}
+
+    def score_map(self, query: Query, picture: Picture) -> ScoreMap:
+        """Compare a picture with the texts of a query."""
         width, height = scaled_size(picture, self.size)
         resized = resize_bilinear(picture, width, height)
         places = windows(width, height, self.size, self.stride)
-        features = _encode(encoder, resized, places, batch_size)
-        return WindowScores((height, width), places, features, text, upsample)
+        features = encode_windows(query, places, partial(_cut, resized))
+        return WindowScores((height, width), places, features, query.text, query.upsample)
 
 
 @dataclass(frozen=True, slots=True)
-class NotebookWindows:
+class NotebookWindows(Mode):
     """The sliding mode of DINOv3's segmentation notebook.
 
     Short side 512 by Pillow's bicubic, the other side cut to a whole number; windows of 384 every
@@ -73,25 +78,32 @@ class NotebookWindows:
     stride: int = 192
     short_side: int = 512
 
-    def score_map(
-        self,
-        encoder: Encoder,
-        picture: Picture,
-        text: Features,
-        *,
-        upsample: Upsample,
-        batch_size: int,
-    ) -> ScoreMap:
-        """Compare a picture with texts ``[C, Dp]`` of length 1."""
+    @property
+    def input_side(self) -> int | None:
+        """The side of a window."""
+        return self.size
+
+    def passes(self, picture: Picture) -> int:
+        """Return the number of windows."""
+        return len(self._places(*notebook_size(picture, self.short_side)))
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        """Return what a report says of the mode: it brightens nothing."""
+        return {**Mode.settings(self, encoder), "brightness": None}
+
+    def score_map(self, query: Query, picture: Picture) -> ScoreMap:
+        """Compare a picture with the texts of a query."""
         width, height = notebook_size(picture, self.short_side)
-        resized = _bicubic(picture, width, height)
+        places = self._places(width, height)
+        cut = partial(_cut, _bicubic(picture, width, height))
+        features = encode_windows(query, places, cut)
+        kind = WindowScores if self.size is None else SoftmaxScores
+        return kind((height, width), places, features, query.text, query.upsample)
+
+    def _places(self, width: int, height: int) -> list[Window]:
         if self.size is None:
-            places = [Window(0, 0, height, width)]
-            features = _encode(encoder, resized, places, batch_size)
-            return WindowScores((height, width), places, features, text, upsample)
-        places = windows(width, height, self.size, self.stride)
-        features = _encode(encoder, resized, places, batch_size)
-        return SoftmaxScores((height, width), places, features, text, upsample)
+            return [Window(0, 0, height, width)]
+        return windows(width, height, self.size, self.stride)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,39 +114,6 @@ class SoftmaxScores(WindowScores):
         values = WindowScores._window_rows(self, window, patches, first, last)
         weights = np.exp(values - values.max(axis=-1, keepdims=True))
         return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=np.float32)
-
-
-class PlainMeanEncoder(Encoder):
-    """An encoder that averages the prompts of a label as TCL does: before they are normalised."""
-
-    def encode_labels(
-        self,
-        labels: Sequence[str],
-        templates: str | Path | Sequence[str] | None = None,
-        *,
-        progress: Progress | None = None,
-    ) -> Features:
-        """Return one feature a label, ``[C, E]`` of length 1: the mean over its prompts."""
-        patterns = self.defaults.find_templates(templates)
-        means = self.average_prompts(labels, patterns, scale=self._scaled)
-        if progress is not None:
-            progress(len(labels), len(labels))
-        return means
-
-    def _scaled(self, features: Features) -> Features:
-        return features
-
-
-class PatchMeanEncoder(PlainMeanEncoder):
-    """An encoder that averages prompts as DINOv3's notebook does.
-
-    It takes the half of each prompt's feature that patches are compared with, and only then
-    normalises, averages and normalises. Here the other half is scaled along with it.
-    """
-
-    def _scaled(self, features: Features) -> Features:
-        length = np.linalg.norm(self.towers.dense_text(features), axis=-1, keepdims=True)
-        return np.asarray(features / np.maximum(length, 1e-12), dtype=np.float32)
 
 
 def protocol_mode(protocol: Protocol, mode: Any) -> Mode:
@@ -152,16 +131,6 @@ def protocol_mode(protocol: Protocol, mode: Any) -> Mode:
     if protocol == "tcl" and mode in (None, "window"):
         return TclWindows()
     raise ConfigError(f"The protocol {protocol} fixes the mode: leave mode out.")
-
-
-def protocol_encoder(protocol: Protocol | None, encoder: Encoder) -> Encoder:
-    """Return the encoder with a protocol's way to average prompts."""
-    if protocol is None:
-        return encoder
-    kind = PlainMeanEncoder if protocol == "tcl" else PatchMeanEncoder
-    return kind(
-        encoder.towers, encoder.tokenizer, encoder.transform, encoder.name, encoder.defaults
-    )
 
 
 def notebook_size(picture: Picture, short: int) -> tuple[int, int]:
@@ -192,13 +161,6 @@ def _bicubic(picture: Picture, width: int, height: int) -> Picture:
         for plane in picture
     ]
     return np.stack([np.asarray(plane) for plane in planes])
-
-
-def _encode(
-    encoder: Encoder, picture: Picture, places: Sequence[Window], batch_size: int
-) -> Features:
-    """Return the patches of each window, ``[W, gh, gw, Dp]``."""
-    return encode_windows(encoder, places, partial(_cut, picture), batch_size)
 
 
 def _cut(picture: Picture, place: Window, size: tuple[int, int]) -> Picture:

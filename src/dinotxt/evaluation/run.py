@@ -83,4 +83,4 @@ def _resized(encoder: Encoder, options: Options) -> Encoder:
     if options.size is None:
         return encoder
     transform = Transform(replace(encoder.transform.config, size=options.size))
-    return Encoder(encoder.towers, encoder.tokenizer, transform, encoder.name, encoder.defaults)
+    return replace(encoder, transform=transform)

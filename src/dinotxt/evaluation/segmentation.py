@@ -1,7 +1,7 @@
 """Open-vocabulary segmentation (dino.txt, section 4.2): mean IoU over the whole data set."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.ledger import Ledger, fingerprint, missing
 from dinotxt.evaluation.names import Names, choose_names
-from dinotxt.evaluation.protocols import protocol_encoder, protocol_mode
+from dinotxt.evaluation.protocols import AVERAGING, protocol_mode
 from dinotxt.inference.dense import Mode, find_mode
-from dinotxt.inference.encoder import Encoder
-from dinotxt.inference.segmenter import HighRes, Segmenter
+from dinotxt.inference.features import LabelFeatures
+from dinotxt.inference.segmenter import Segmenter
 from dinotxt.metrics.bootstrap import miou_interval
 from dinotxt.metrics.confusion import Confusion, iou, miou
 from dinotxt.results.report import Report
@@ -39,7 +39,7 @@ def evaluate_segmentation(job: Job) -> Report:
     items = job.options.take(sorted(found.items, key=lambda item: item.key))
     settings: dict[str, Any] = {
         "protocol": job.options.protocol,
-        **_mode_protocol(mode, job.encoder),
+        **mode.settings(job.encoder),
         "embedding": job.options.embedding or "patch",
         "upsample": job.options.upsample,
         "background": job.options.background,
@@ -50,7 +50,8 @@ def evaluate_segmentation(job: Job) -> Report:
         "classes": names.source,
         "num_classes": len(labels),
     }
-    counting = _Counting(job, found, items, _segmenter(job, found, labels, mode, templates))
+    segment = job_segmenter(job, labels[1:] if found.background else labels, mode)
+    counting = _Counting(job, found, items, segment)
     counts, usable = counting.run({**settings, "labels": labels})
     job.require(int(usable.sum()))
     return _report(job, counts[usable], labels, settings, found.name)
@@ -114,6 +115,41 @@ class _Counting:
         return confusion.counts()
 
 
+def job_labels(job: Job, labels: Sequence[str]) -> LabelFeatures:
+    """Return classes with their features, by the templates and the averaging of a job."""
+    encoder, embedding = job.encoder, job.options.embedding
+    if embedding is not None:
+        encoder = encoder.with_embedding(embedding)
+    average = AVERAGING[job.options.protocol]
+    return encoder.encode_labels(labels, chosen_templates(job)[0], average=average)
+
+
+def job_segmenter(
+    job: Job, labels: Sequence[str] | LabelFeatures, mode: Mode | None = None
+) -> Segmenter:
+    """Return what segments by the settings of a job.
+
+    Args:
+        job: The model and the settings.
+        labels: The classes, with their features if these are known.
+        mode: How pictures are looked at; None: ``chosen_mode``.
+
+    Raises:
+        ConfigError: If the model has no such embedding, or a label is there twice.
+    """
+    options = job.options
+    return Segmenter(
+        job.encoder,
+        labels if isinstance(labels, LabelFeatures) else job_labels(job, labels),
+        mode=mode or chosen_mode(job),
+        embedding=options.embedding,
+        background=options.background,
+        upsample=options.upsample,
+        refine=options.refine,
+        batch_size=options.batch_size or 8,
+    )
+
+
 def chosen_mode(job: Job) -> Mode:
     """Return how pictures are looked at."""
     options = job.options
@@ -147,25 +183,6 @@ def _names(job: Job, found: MaskSet) -> Names:
     return choose_names(found.class_names, given, len(found.class_names), job.data, found.variants)
 
 
-def _segmenter(
-    job: Job, found: MaskSet, labels: Sequence[str], mode: Mode, templates: tuple[str, ...]
-) -> Segmenter:
-    options = job.options
-    encoder = job.encoder
-    if options.embedding is not None:
-        encoder = encoder.with_embedding(options.embedding)
-    return Segmenter(
-        protocol_encoder(options.protocol, encoder),
-        labels[1:] if found.background else labels,
-        mode=mode,
-        templates=templates,
-        background=options.background,
-        upsample=options.upsample,
-        refine=options.refine,
-        batch_size=options.batch_size or 8,
-    )
-
-
 def _report(
     job: Job,
     counts: NDArray[np.int64],
@@ -193,18 +210,3 @@ def _report(
         protocol,
         dataset,
     )
-
-
-def _mode_protocol(mode: Mode, encoder: Encoder) -> dict[str, Any]:
-    settings: dict[str, Any] = (
-        asdict(mode) if is_dataclass(mode) and not isinstance(mode, type) else {}
-    )
-    if "size" in settings and settings["size"] is None and "short_side" not in settings:
-        settings["size"] = encoder.defaults.short_side or encoder.transform.config.size
-    if isinstance(mode, HighRes):
-        settings["visits"] = round(mode.visits, 2)
-    return {
-        "mode": type(mode).__name__,
-        **settings,
-        "brightness": encoder.defaults.brightness,
-    }

@@ -12,7 +12,7 @@ from dinotxt.evaluation.datasets import open_labelled, open_pairs
 from dinotxt.evaluation.job import Job, chosen_templates, transform_protocol
 from dinotxt.evaluation.ledger import image_features
 from dinotxt.evaluation.names import choose_names
-from dinotxt.inference.encoder import unit
+from dinotxt.inference.features import unit
 from dinotxt.metrics.bootstrap import bootstrap_interval, mean_interval
 from dinotxt.metrics.recall import retrieval_ranks
 from dinotxt.metrics.topk import target_ranks, topk_accuracy
@@ -34,7 +34,7 @@ def evaluate_classification(job: Job) -> Report:
     )
     templates, templates_name = chosen_templates(job, found.templates)
     encoder = job.encoder
-    text = encoder.classified_part(encoder.encode_labels(names.names, templates))
+    text = encoder.classified_part(encoder.encode_labels(names.names, templates).features)
     items = job.options.take(sorted(found.items, key=lambda item: item.key))
     targets = names.index[[item.label for item in items]]
     ranks = np.full(len(items), -1, dtype=np.int64)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from dinotxt.data.pictures import ImageSource, source_name
-from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Features, LabelFeatures
 from dinotxt.results.classification import Classification, Label
 from dinotxt.results.skip import OnSkip, Progress
 
@@ -18,7 +19,7 @@ class ZeroShotClassifier:
 
     Args:
         encoder: The model.
-        labels: What to choose from; ``a | b`` are synonyms.
+        labels: What to choose from, ``a | b`` are synonyms; or labels with their features.
         templates: The prompts; see ``Encoder.encode_labels``.
         batch_size: Pictures a forward pass.
         num_workers: Threads that decode; None takes one a core.
@@ -30,15 +31,16 @@ class ZeroShotClassifier:
     def __init__(
         self,
         encoder: Encoder,
-        labels: Sequence[str],
+        labels: Sequence[str] | LabelFeatures,
         *,
         templates: str | Path | Sequence[str] | None = None,
         batch_size: int = 32,
         num_workers: int | None = None,
     ) -> None:
+        known = encoder.encode_labels(labels, templates)
         self.encoder = encoder
-        self._text = encoder.classified_part(encoder.encode_labels(labels, templates))
-        self.labels = tuple(labels)
+        self.labels = known.labels
+        self._text = encoder.classified_part(known.features)
         self._batch_size = batch_size
         self._num_workers = num_workers
 
@@ -49,7 +51,7 @@ class ZeroShotClassifier:
             DataError: If the picture cannot be used; the message names it.
         """
         features = self.encoder.encode_image([source], num_workers=0)
-        return self._classify(source, self.encoder.classified_part(features)[0])
+        return self.classify_features(features, [source_name(source)])[0]
 
     def classify_many(
         self,
@@ -69,15 +71,24 @@ class ZeroShotClassifier:
             num_workers=self._num_workers,
             on_skip=on_skip,
         ):
-            rows = self.encoder.classified_part(batch.features)
-            for index, features in zip(batch.indices, rows, strict=True):
-                yield self._classify(sources[int(index)], features)
+            names = [source_name(sources[int(index)]) for index in batch.indices]
+            yield from self.classify_features(batch.features, names)
             if progress is not None:
                 progress(int(batch.indices[-1]) + 1, len(sources))
         if progress is not None:
             progress(len(sources), len(sources))
 
-    def _classify(self, source: ImageSource, features: Features) -> Classification:
+    def classify_features(self, features: Features, names: Sequence[str]) -> list[Classification]:
+        """Classify pictures by their features ``[N, E]``, as ``Encoder.encode_image`` gives them.
+
+        Args:
+            features: Of length 1.
+            names: What the results call the pictures.
+        """
+        rows = self.encoder.classified_part(features)
+        return [self._classify(row, name) for row, name in zip(rows, names, strict=True)]
+
+    def _classify(self, features: Features, name: str) -> Classification:
         similarity = (self._text @ features).astype(np.float64)
         logits = self.encoder.logit_scale * similarity
         shares = np.exp(logits - logits.max())
@@ -85,4 +96,4 @@ class ZeroShotClassifier:
         order = np.argsort(-similarity, kind="stable").tolist()
         columns = zip(order, probability[order].tolist(), similarity[order].tolist(), strict=True)
         labels = tuple(Label(self.labels[i], p, s) for i, p, s in columns)
-        return Classification(source_name(source), labels)
+        return Classification(name, labels)

@@ -1,13 +1,12 @@
 """The encoder: pictures and texts in, arrays in one shared space out."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dinotxt.checkpoints.hub import PREFIX, is_hub_name
 from dinotxt.data.pictures import ImageSource, Picture, Transform, source_name
@@ -15,6 +14,7 @@ from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import EncodedImages, check_finite, listed, pixel_batches
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.engines import DenseTowers, Towers
+from dinotxt.inference.features import Averaging, Features, LabelFeatures, group_means, unit
 from dinotxt.inference.inputs import brighten, whole_input
 from dinotxt.inference.loading import open_model
 from dinotxt.inference.prompt_cache import kept_embeddings
@@ -23,12 +23,11 @@ from dinotxt.results.skip import OnSkip, Progress
 from dinotxt.text import prompt
 from dinotxt.text.tokenizer import Tokenizer
 
-Features = NDArray[np.float32]
 Reports = Sequence[Mapping[str, Any] | str | Path]
 _GENERAL = InferenceDefaults()
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Encoder:
     """A model with its tokenizer and its transform, never apart.
 
@@ -89,6 +88,11 @@ class Encoder:
     def fingerprint(self) -> str:
         """A hash of the weights."""
         return self.towers.fingerprint
+
+    @property
+    def short_side(self) -> int:
+        """The short side in pixels at which a whole picture is segmented."""
+        return self.defaults.short_side or self.transform.config.size
 
     def encode_image(
         self,
@@ -209,8 +213,7 @@ class Encoder:
 
     def whole_pixels(self, picture: Picture, size: int | None = None) -> Features:
         """Return the model's input ``[C, H, W]`` for a whole picture, short side ``size``."""
-        short = size or self.defaults.short_side or self.transform.config.size
-        target = whole_input(self.towers, picture, short)
+        target = whole_input(self.towers, picture, size or self.short_side)
         resized = self.transform.resize(picture, target)
         return self.transform.normalize(brighten(resized, self.defaults.brightness))
 
@@ -235,28 +238,38 @@ class Encoder:
 
     def encode_labels(
         self,
-        labels: Sequence[str],
+        labels: Sequence[str] | LabelFeatures,
         templates: str | Path | Sequence[str] | None = None,
         *,
+        average: Averaging = "unit",
         progress: Progress | None = None,
-    ) -> Features:
-        """Return one feature a label, ``[C, E]``, of length 1: the mean over its prompts.
+    ) -> LabelFeatures:
+        """Return labels with one feature each, of length 1: the mean over its prompts.
 
-        Each prompt's feature is normalised, then averaged, then normalised again. Some thousands
-        of prompts at a time are encoded and kept on disk, for the next time and after a kill.
+        Some thousands of prompts at a time are encoded and kept on disk, for the next time and
+        after a kill, unless they are averaged in another way than ``unit``.
 
         Args:
-            labels: Texts; ``a | b`` stands for synonyms whose prompts are averaged.
+            labels: Texts; ``a | b`` stands for synonyms whose prompts are averaged. Labels that
+                have features come back as they are.
             templates: The name of a set of templates, a file of them, one such as
                 ``"a photo of a {}"``, or a sequence of these; None takes the model's own.
+            average: What happens to a prompt's feature before the mean; see ``average_prompts``.
             progress: Called with (done, total) labels.
 
         Raises:
-            ConfigError: If there are no labels, one is empty, or the templates are unknown.
+            ConfigError: If there are no labels, one is empty, the templates are unknown, or the
+                features are those of another model.
         """
+        if isinstance(labels, LabelFeatures):
+            labels.check_width(self.embed_dim)
+            return labels
         prompt.check_labels(labels)
         patterns = self.defaults.find_templates(templates)
-        return kept_embeddings(
+        if average != "unit":
+            features = self.average_prompts(labels, patterns, average=average, progress=progress)
+            return LabelFeatures(tuple(labels), features)
+        features = kept_embeddings(
             labels,
             patterns,
             fingerprint=self.fingerprint,
@@ -264,6 +277,7 @@ class Encoder:
             encode=partial(self.average_prompts, patterns=patterns),
             progress=progress,
         )
+        return LabelFeatures(tuple(labels), features)
 
     def classified_part(self, features: Features) -> Features:
         """Return what classification compares of image or label features ``[N, E]``, of length 1.
@@ -283,20 +297,33 @@ class Encoder:
         labels: Sequence[str],
         patterns: Sequence[str],
         *,
-        scale: Callable[[Features], Features] | None = None,
+        average: Averaging = "unit",
         progress: Progress | None = None,
     ) -> Features:
         """Return the mean over the prompts of each label, ``[C, E]`` of length 1.
 
-        ``scale`` comes before the mean; without it each prompt's feature gets length 1, as
-        published for CLIP.
+        Args:
+            labels: Texts with synonyms.
+            patterns: Templates.
+            average: ``unit`` gives each prompt's feature length 1 before the mean (CLIP),
+                ``plain`` takes it as it comes (TCL), ``patch`` gives length 1 to the part of it
+                that patches are compared with (the notebook of DINOv3).
+            progress: Called with (done, total) prompts.
+
+        Raises:
+            ConfigError: If there is no such way.
         """
+        if average not in get_args(Averaging):
+            raise ConfigError(f"average is {average!r}: give {', '.join(get_args(Averaging))}.")
         groups = prompt.expand(labels, patterns)
         texts = [text for group in groups for text in group]
-        features = (scale or unit)(self.encode_text(texts, normalize=False, progress=progress))
-        ends = np.cumsum([len(group) for group in groups])
-        starts = np.concatenate([[0], ends[:-1]])
-        return unit(np.add.reduceat(features, starts, axis=0))
+        features = self.encode_text(texts, normalize=False, progress=progress)
+        if average == "unit":
+            features = unit(features)
+        elif average == "patch":
+            length = np.linalg.norm(self.towers.dense_text(features), axis=-1, keepdims=True)
+            features = np.asarray(features / np.maximum(length, 1e-12), dtype=np.float32)
+        return group_means(features, [len(group) for group in groups])
 
     def save_pretrained(
         self,
@@ -408,12 +435,6 @@ def load(
         BackendError: If the device or an optional package is missing.
     """
     return Encoder(*open_model(str(model), device=device, size=size, trust_code=trust_code))
-
-
-def unit(features: Features) -> Features:
-    """Scale the last axis to length 1; zeros stay zeros."""
-    length = np.linalg.norm(features, axis=-1, keepdims=True)
-    return np.asarray(features / np.maximum(length, 1e-12), dtype=np.float32)
 
 
 def _resize(pixels: Features, side: int) -> Features:

@@ -1,6 +1,7 @@
 """The segmenter: a picture and labels in, a label for every pixel out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,6 +24,7 @@ from dinotxt.inference.dense import (
     HighRes,
     Mode,
     Pamr,
+    Query,
     ScoreMap,
     SegmentScores,
     SlidingWindow,
@@ -31,8 +33,9 @@ from dinotxt.inference.dense import (
     label_tiles,
     tile_rows,
 )
-from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.engines import SquareTowers, Towers
+from dinotxt.inference.features import Features, LabelFeatures
 from dinotxt.inference.inputs import check_size
 from dinotxt.models.config import Embedding
 from dinotxt.results.segmentation import Segmentation, map_dtype
@@ -49,10 +52,11 @@ class Segmenter:
 
     Args:
         encoder: The model.
-        labels: What to look for; ``a | b`` are synonyms.
+        labels: What to look for, ``a | b`` are synonyms; or labels with their features.
         mode: None looks at the whole picture at once, ``SlidingWindow`` at its parts,
             ``HighRes`` at many crops of several sizes.
-        templates: The prompts; see ``Encoder.encode_labels``.
+        templates: The prompts of labels without features, and of the neutral words; see
+            ``Encoder.encode_labels``.
         background: The cosine that a pixel's best label must reach, or it stays unlabelled; None
             labels every pixel.
         upsample: What is enlarged to pixels: ``logits`` (the paper) or ``features`` (the released
@@ -71,7 +75,7 @@ class Segmenter:
     def __init__(  # noqa: PLR0913 - every switch of one predictor
         self,
         encoder: Encoder,
-        labels: Sequence[str],
+        labels: Sequence[str] | LabelFeatures,
         *,
         mode: Mode | None = None,
         templates: str | Path | Sequence[str] | None = None,
@@ -82,31 +86,50 @@ class Segmenter:
         refine: Literal["pamr"] | Pamr | None = None,
         batch_size: int = 8,
     ) -> None:
-        prompt.check_labels(labels)
-        prompt.check_distinct(labels)
+        names = labels.labels if isinstance(labels, LabelFeatures) else labels
+        prompt.check_labels(names)
+        prompt.check_distinct(names)
         _check_options(background, upsample, refine)
-        _check_mode(mode, encoder.towers)
-        self.encoder = encoder if embedding is None else encoder.with_embedding(embedding)
-        self.labels = tuple(labels)
         self.mode: Mode = Whole() if mode is None else mode
+        _check_mode(self.mode, encoder.towers)
         self._background = background
-        self._upsample: Upsample = upsample
         self._soft = soft
         self._refine = Pamr() if refine == "pamr" else refine
-        self._batch_size = batch_size
-        self._dtype = map_dtype(len(labels))
-        features = encoder.encode_labels(labels, templates)
+        self._dtype = map_dtype(len(names))
+        if embedding is not None:
+            encoder = encoder.with_embedding(embedding)
+        known = encoder.encode_labels(labels, templates)
+        self.labels = known.labels
+        features = known.features
         if soft:
-            features = np.concatenate([features, encoder.encode_labels(NEUTRAL, templates)])
-        self._text = self.encoder.dense_text(features)
+            neutral = encoder.encode_labels(NEUTRAL, templates)
+            features = np.concatenate([features, neutral.features])
+        self.query = Query(encoder, encoder.dense_text(features), upsample, batch_size)
 
-    def __call__(self, source: ImageSource) -> Segmentation:
+    @property
+    def encoder(self) -> Encoder:
+        """The model, with the embedding of patches that was asked for."""
+        return self.query.encoder
+
+    def __call__(
+        self, source: ImageSource, *, on_pass: Callable[[int], None] | None = None
+    ) -> Segmentation:
         """Segment one picture.
+
+        Args:
+            source: The picture.
+            on_pass: Told before each forward pass how many inputs it has, ``mode.passes`` in all;
+                what it raises ends the work.
 
         Raises:
             DataError: If the picture cannot be used; the message names it.
         """
-        return self._segment(self.encoder.transform.open(source), source_name(source))
+        query = self.query if on_pass is None else replace(self.query, on_pass=on_pass)
+        return self._segment(self.encoder.transform.open(source), source_name(source), query)
+
+    def score_map(self, picture: Picture) -> ScoreMap:
+        """Return how well each place of an opened picture fits each label, before refinement."""
+        return self.mode.score_map(self.query, picture)
 
     def segment_many(
         self,
@@ -130,7 +153,7 @@ class Segmenter:
             try:
                 if isinstance(outcome, DataError):
                     raise outcome
-                yield position, self._segment(outcome, name)
+                yield position, self._segment(outcome, name, self.query)
             except DataError as error:
                 if on_skip is None:
                     raise
@@ -143,21 +166,15 @@ class Segmenter:
         except DataError as error:
             return name, error
 
-    def _segment(self, picture: Picture, name: str) -> Segmentation:
-        scores = self.mode.score_map(
-            self.encoder,
-            picture,
-            self._text,
-            upsample=self._upsample,
-            batch_size=self._batch_size,
-        )
+    def _segment(self, picture: Picture, name: str, query: Query) -> Segmentation:
+        scores = self.mode.score_map(query, picture)
         clusters = scores.segments if isinstance(scores, SegmentScores) else None
         if self._refine is not None:
             scores = self._refine.refine(scores, picture, self.encoder.transform)
         width, height = picture_size(picture)
         label_map = self._label_map(scores, height, width)
         soft = self._soft_scores(scores) if self._soft else None
-        decode = partial(_decode, self.encoder.transform)
+        decode = partial(_decode, self.encoder.transform, picture)
         return Segmentation(name, label_map, self.labels, decode, soft, clusters)
 
     def _label_map(
@@ -183,16 +200,16 @@ class Segmenter:
         return out
 
 
-def _decode(transform: Transform, source: ImageSource) -> Image.Image:
-    return as_image(transform.open(source))
+def _decode(transform: Transform, opened: Picture, source: ImageSource | None) -> Image.Image:
+    return as_image(opened if source is None else transform.open(source))
 
 
 def _check_mode(mode: object, towers: Towers) -> None:
     if isinstance(mode, str):
         raise ConfigError(f"mode is {mode!r}: give SlidingWindow(448, 224), HighRes() or None.")
-    size = mode.crop_size if isinstance(mode, HighRes) else getattr(mode, "size", None)
-    if size is not None and not isinstance(towers, SquareTowers):
-        check_size(size, towers.patch_size)
+    side = getattr(mode, "input_side", None)
+    if side is not None and not isinstance(towers, SquareTowers):
+        check_size(side, towers.patch_size)
 
 
 def _check_options(background: float | None, upsample: str, refine: object) -> None:

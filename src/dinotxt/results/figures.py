@@ -1,7 +1,6 @@
 """Figures: principal components (paper, Figure 2), clusters (Figure 4), models side by side."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,39 +85,37 @@ def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     return canvas
 
 
-def cluster_figure(result: Segmentation, image: Any) -> Image.Image:
+def cluster_figure(result: Segmentation) -> Image.Image:
     """Show a picture, its clusters and their labels side by side (paper, Figure 4).
 
     Args:
         result: Of a mode that makes clusters, such as ``HighRes``.
-        image: The picture that was segmented.
 
     Raises:
         ConfigError: If the result has no clusters.
     """
     if result.clusters is None:
         raise ConfigError("This result has no clusters: segment with the mode HighRes.")
-    picture = result.decode(image)
+    picture = result.decode(None)
     clusters = cluster_picture(result.clusters, picture.size)
     panels = [("image", picture), ("clusters", clusters), ("labels", result.colour_map())]
     return add_legend(side_by_side(panels), result.entries(), letters=LEGEND_LETTERS)
 
 
-def comparison(results: Sequence[tuple[str, Segmentation]], image: Any) -> Image.Image:
+def comparison(results: Sequence[tuple[str, Segmentation]]) -> Image.Image:
     """Show a picture and what several models make of it, under one legend.
 
     Args:
-        results: The models' names and results, for the same labels.
-        image: The picture that was segmented.
+        results: The models' names and results, for the same picture and labels.
 
     Raises:
         DataError: If the results are for different labels or pictures.
     """
     if len({result.labels for _, result in results}) != 1:
         raise DataError("Only results for the same labels can be compared: segment again.")
-    picture = results[0][1].decode(image)
+    picture = results[0][1].decode(None)
     panels = [("image", picture)]
-    panels += [(name, result.overlay(image, 0.7, legend=False)) for name, result in results]
+    panels += [(name, result.overlay(opacity=0.7, legend=False)) for name, result in results]
     seen: dict[str, Entry] = {}
     for entry in sorted((entry for _, one in results for entry in one.entries()), key=_by_share):
         seen.setdefault(entry.text, Entry(entry.text, entry.colour, None))

@@ -38,7 +38,8 @@ class Segmentation:
         label_map: ``[H, W]``, the position of each pixel's label in ``labels``; the largest
             value of the type (255 for ``uint8``, 65535 for ``uint16``) is ``unlabelled``.
         labels: The labels, as the user gave them.
-        decode: Opens what ``overlay`` is given as an upright RGB picture.
+        decode: Opens what ``overlay`` is given as an upright RGB picture; None stands for the
+            picture that was segmented, which the result keeps.
         scores: ``[C, h, w]`` soft scores from 0 to 1 of every label by itself, at the resolution
             they were computed in, or None if they were not asked for.
         clusters: int32 ``[h, w]``, the cluster of each place, where the mode makes clusters.
@@ -117,13 +118,16 @@ class Segmentation:
         plain = Image.fromarray(colours[np.minimum(self.label_map, len(self.labels))])
         return add_legend(plain, self.entries()) if legend else plain
 
-    def overlay(self, image: Any, opacity: float = 0.5, *, legend: bool = True) -> Image.Image:
+    def overlay(
+        self, image: Any = None, opacity: float = 0.5, *, legend: bool = True
+    ) -> Image.Image:
         """Draw the regions over the picture, with a legend of names and areas under it.
 
         A label has the same colour in every picture that was segmented with the same labels.
 
         Args:
-            image: The picture that was segmented, in any form that the segmenter takes.
+            image: A picture of the same size, in any form that the segmenter takes; None takes the
+                one that was segmented.
             opacity: Of the colours, from 0 to 1.
             legend: Whether to add the legend; without it the result has the picture's size.
 

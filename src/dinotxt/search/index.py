@@ -8,7 +8,8 @@ from pathlib import Path
 from dinotxt.data.pictures import ImageSource, printable, scan, sort_key
 from dinotxt.errors import BackendError, ConfigError, DataError
 from dinotxt.files import check_own_folder, one_writer
-from dinotxt.inference.encoder import Encoder, Features, unit
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Features, unit
 from dinotxt.results.hit import Hit
 from dinotxt.results.skip import OnSkip, Progress, Skip
 from dinotxt.search.engines import Engine, Vectors

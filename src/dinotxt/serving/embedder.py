@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.inference.encoder import Encoder, Features, unit
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Features, LabelFeatures, group_means, unit
 from dinotxt.serving.batcher import Batcher, Lane
 from dinotxt.serving.cache import LruCache
 from dinotxt.serving.config import ServeConfig
@@ -82,13 +83,14 @@ class Embedder:
         """
         return await self._features([Phrase(text) for text in texts])
 
-    async def labels(self, labels: Sequence[str], patterns: tuple[str, ...]) -> Features:
-        """Return unit features ``[C, E]`` of labels, averaged over the templates.
+    async def labels(self, labels: Sequence[str], patterns: tuple[str, ...]) -> LabelFeatures:
+        """Return labels with their features, averaged over the templates.
 
         Raises:
             ApiError: 429 if too many requests wait.
         """
-        return await self._features([Phrase(label, patterns) for label in labels])
+        features = await self._features([Phrase(label, patterns) for label in labels])
+        return LabelFeatures(tuple(labels), features)
 
     async def close(self) -> None:
         """Finish what waits and end the thread."""
@@ -139,8 +141,7 @@ class Embedder:
     def _encode_phrases(self, phrases: list[Phrase]) -> list[Features]:
         groups = [phrase.prompts() for phrase in phrases]
         features = self._encoder.encode_text([prompt for group in groups for prompt in group])
-        starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
-        return [*unit(np.add.reduceat(features, starts, axis=0))]
+        return [*group_means(features, [len(group) for group in groups])]
 
 
 def _chunks(phrases: Sequence[Phrase]) -> list[Sequence[Phrase]]:

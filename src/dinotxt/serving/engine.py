@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.classifier import ZeroShotClassifier
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Features
 from dinotxt.results.classification import Classification
 from dinotxt.results.hit import Hit
 from dinotxt.search.where import Filter
@@ -15,7 +17,6 @@ from dinotxt.serving.embedder import Embedder
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.metrics import Metrics
 from dinotxt.serving.pictures import PictureLinks
-from dinotxt.serving.prepared import classify
 from dinotxt.serving.schemas import IndexInfo
 from dinotxt.serving.searched import Searched
 from dinotxt.serving.segmenting import SegmentQueue
@@ -70,7 +71,8 @@ class Engine:
         features, text = await asyncio.gather(
             self.embed.images([content]), self.embed.labels(labels, patterns)
         )
-        return await self.on_thread(lambda: classify(self.encoder, labels, text, features[0]))
+        classifier = ZeroShotClassifier(self.encoder, text)
+        return (await self.on_thread(lambda: classifier.classify_features(features, ["image"])))[0]
 
     def require_index(self) -> Searched:
         """Return the index.

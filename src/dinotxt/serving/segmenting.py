@@ -2,18 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from PIL import Image
 
-from dinotxt.data.pictures import ImageSource, Picture
+from dinotxt.data.pictures import ImageSource
 from dinotxt.errors import DinotxtError
 from dinotxt.inference.dense import Mode
-from dinotxt.inference.encoder import Encoder, Features
-from dinotxt.inference.inputs import scaled_size, windows
-from dinotxt.inference.segmenter import Segmenter, SlidingWindow
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import LabelFeatures
+from dinotxt.inference.segmenter import Segmenter
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.results.skip import Progress
 from dinotxt.serving.batcher import Batcher, Lane
@@ -21,7 +20,6 @@ from dinotxt.serving.config import ServeConfig
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.metrics import Metrics
 from dinotxt.serving.pictures import Decoder
-from dinotxt.serving.prepared import PreparedEncoder
 
 _OPEN_PICTURES = 2  # one at work and one in hand: what decoded pictures may take of the memory
 _WINDOWS_AT_ONCE = 2  # the steps of the progress
@@ -35,8 +33,7 @@ class _AbandonedError(DinotxtError):
 class _Job:
     source: ImageSource
     num_passes: int
-    labels: Sequence[str]
-    features: Features
+    labels: LabelFeatures
     mode: Mode
     on_progress: Progress
     abandoned: threading.Event = field(default_factory=threading.Event)
@@ -75,8 +72,7 @@ class SegmentQueue:
     async def segment(
         self,
         content: bytes,
-        labels: Sequence[str],
-        features: Features,
+        labels: LabelFeatures,
         mode: Mode,
         on_progress: Progress = lambda *_: None,
     ) -> Segmentation:
@@ -85,7 +81,6 @@ class SegmentQueue:
         Args:
             content: The bytes of the picture.
             labels: What to look for.
-            features: Of the labels, ``[C, E]``.
             mode: How to look at it.
             on_progress: Called on the event loop with (done, total) forward passes.
 
@@ -104,9 +99,8 @@ class SegmentQueue:
             picture = await loop.run_in_executor(self._threads, self._decoder.picture, content)
             job = _Job(
                 source=picture if isinstance(picture, Image.Image) else content,
-                num_passes=_num_passes(mode, picture),
+                num_passes=mode.passes(picture),
                 labels=labels,
-                features=features,
                 mode=mode,
                 on_progress=lambda *event: _report(loop, on_progress, event),
             )
@@ -132,17 +126,8 @@ class SegmentQueue:
             job.on_progress(done, max(job.num_passes, done + count))
             done += count
 
-        encoder = PreparedEncoder(self._encoder, job.features, on_pass=on_pass)
-        segment = Segmenter(encoder, job.labels, mode=job.mode, batch_size=_WINDOWS_AT_ONCE)
-        return segment(job.source)
-
-
-def _num_passes(mode: Mode, picture: Picture) -> int:
-    """Return how many inputs the model will see; more may come, and are counted then."""
-    if not isinstance(mode, SlidingWindow):
-        return int(getattr(mode, "crops", 1))
-    width, height = scaled_size(picture, mode.short_side or mode.size)
-    return len(windows(width, height, mode.size, mode.stride))
+        segment = Segmenter(self._encoder, job.labels, mode=job.mode, batch_size=_WINDOWS_AT_ONCE)
+        return segment(job.source, on_pass=on_pass)
 
 
 def _report(loop: asyncio.AbstractEventLoop, on_progress: Progress, event: tuple[int, int]) -> None:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,8 @@ def test_the_background_is_what_no_name_fits(colour_encoder: Encoder, voc: Path)
     data = f"voc21:{voc}"
     with pytest.raises(ConfigError, match="give --background T"):
         evaluate(colour_encoder, task="segmentation", data=data)
-    colour_encoder.tokenizer = _named(colour_encoder, aeroplane="red")
-    report = evaluate(colour_encoder, task="segmentation", data=data, background=0.8)
+    named = replace(colour_encoder, tokenizer=_named(colour_encoder, aeroplane="red"))
+    report = evaluate(named, task="segmentation", data=data, background=0.8)
     iou = report.metrics["iou"]
     assert isinstance(iou, Mapping)
     assert len(iou) == 21
@@ -171,8 +172,8 @@ def test_the_background_is_what_no_name_fits(colour_encoder: Encoder, voc: Path)
 def test_a_published_set_has_the_papers_figures_beside_it(
     colour_encoder: Encoder, voc: Path
 ) -> None:
-    colour_encoder.tokenizer = _named(colour_encoder, aeroplane="red")
-    report = evaluate(colour_encoder, task="segmentation", data=f"voc20:{voc}", classes="words")
+    named = replace(colour_encoder, tokenizer=_named(colour_encoder, aeroplane="red"))
+    report = evaluate(named, task="segmentation", data=f"voc20:{voc}", classes="words")
     assert report.n == 1
     assert report.protocol["classes"] == "words"
     assert "tv monitor" in report.protocol["absent_classes"]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.inference.dense.highres import HighRes
-from dinotxt.inference.dense.scores import Mode
+from dinotxt.inference.dense.scores import Mode, Query
 from dinotxt.inference.dense.window import SlidingWindow, Whole
 from dinotxt.inference.encoder import Encoder
 
@@ -36,6 +36,6 @@ def test_dark_pictures_are_seen_as_bright_as_the_model_wants(
     encoder.towers.encode_patches = watched  # type: ignore[method-assign]
     picture = Image.new("RGB", (40, 32), (51, 51, 51))
     text = np.eye(3, dtype=np.float32)
-    mode.score_map(encoder, picture, text, upsample="logits", batch_size=4)
+    mode.score_map(Query(encoder, text, batch_size=4), picture)
     assert means
     assert means == pytest.approx([seen] * len(means), abs=0.01)

@@ -143,12 +143,12 @@ def test_a_label_is_the_normalised_mean_of_its_normalised_prompts(
     expected = prompts.mean(axis=0)
     expected /= np.linalg.norm(expected)
     result = colour_encoder.encode_labels(["red"], ["red {} thing", "green {}"])
-    np.testing.assert_allclose(result[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(result.features[0], expected, rtol=1e-5)
 
 
 def test_synonyms_are_averaged(colour_encoder: Encoder) -> None:
-    features = colour_encoder.encode_labels(["red | blue"], ["{}"])
-    np.testing.assert_allclose(features[0], np.array([1, 0, 1, 1, 0, 1]) / 2, rtol=1e-5)
+    known = colour_encoder.encode_labels(["red | blue"], ["{}"])
+    np.testing.assert_allclose(known.features[0], np.array([1, 0, 1, 1, 0, 1]) / 2, rtol=1e-5)
 
 
 def test_label_embeddings_are_kept_on_disk(colour_encoder: Encoder, colour_towers: Any) -> None:
@@ -156,16 +156,16 @@ def test_label_embeddings_are_kept_on_disk(colour_encoder: Encoder, colour_tower
     count = colour_towers.num_texts
     second = colour_encoder.encode_labels(["red", "blue"], "simple")
     assert colour_towers.num_texts == count > 0
-    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first.features, second.features)
 
 
 def test_ten_thousand_labels_are_encoded_in_parts_with_progress(colour_encoder: Encoder) -> None:
     labels = [f"red {index}" for index in range(10_000)]
     seen: list[tuple[int, int]] = []
-    features = colour_encoder.encode_labels(
+    known = colour_encoder.encode_labels(
         labels, "simple", progress=lambda *report: seen.append(report)
     )
-    assert features.shape == (10_000, 6)
+    assert known.features.shape == (10_000, 6)
     assert seen[-1] == (10_000, 10_000)
     assert len(seen) > 10_000 / 300
     assert seen == sorted(seen)
@@ -184,10 +184,11 @@ def test_labels_embedded_before_a_kill_are_not_embedded_again(
     with pytest.raises(KeyboardInterrupt):
         colour_encoder.encode_labels(labels, patterns, progress=killed)
     first, colour_towers.num_texts = colour_towers.num_texts, 0
-    features = colour_encoder.encode_labels(labels, patterns)
+    known = colour_encoder.encode_labels(labels, patterns)
     assert first < 400 * 80
     assert colour_towers.num_texts == (400 - 204) * 80  # four parts of 51 labels were whole
-    np.testing.assert_array_equal(features, colour_encoder.encode_labels(labels, patterns))
+    again = colour_encoder.encode_labels(labels, patterns)
+    np.testing.assert_array_equal(known.features, again.features)
 
 
 @pytest.mark.parametrize("labels", [[], [""], ["cat", "  "], ["cat | "]])

@@ -220,3 +220,38 @@ def test_inputs_of_one_patch_would_label_every_pixel_alike(
 ) -> None:
     with pytest.raises(ConfigError, match=r"size is 7, .* of 8 pixels: give at least 16"):
         Segmenter(colour_encoder, LABELS, mode=mode)
+
+
+def test_a_result_draws_over_the_picture_that_was_decoded_for_it(
+    colour_encoder: Encoder, pictures: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    original = Transform.open
+
+    def counted(self: Transform, source: ImageSource, **options: Any) -> Any:
+        opened.append(source)
+        return original(self, source, **options)
+
+    monkeypatch.setattr(Transform, "open", counted)
+    result = Segmenter(colour_encoder, LABELS, templates="{}")(pictures["half"])
+    drawn = result.overlay()
+    assert opened == [pictures["half"]]
+    assert drawn.tobytes() == result.overlay(pictures["half"]).tobytes()
+    assert result.decode(None).tobytes() == result.decode(pictures["half"]).tobytes()
+    with pytest.raises(DataError, match="48x40"):
+        result.overlay(Image.new("RGB", (8, 8)))
+
+
+def test_a_turned_picture_that_is_handed_on_is_not_turned_again(
+    colour_encoder: Encoder, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    segment = Segmenter(colour_encoder, LABELS, templates="{}")
+    first = segment(tmp_path / "turned.png")
+    second = segment(first.decode(None))
+    assert first.label_map.shape == (24, 16)
+    assert np.array_equal(first.label_map, second.label_map)
+    assert first.decode(None).tobytes() == second.decode(None).tobytes()

@@ -13,11 +13,15 @@ from dinotxt.results.figures import (
 from dinotxt.results.segmentation import Segmentation
 
 
+def _decode(_: object) -> Image.Image:
+    return Image.new("RGB", (200, 150))
+
+
 def _segmentation(clusters: np.ndarray | None = None, label: int = 0) -> Segmentation:
     label_map = np.full((150, 200), label, dtype=np.uint8)
     label_map[:, 100:] = 1
     labels = ("road", "tree", "sky")
-    return Segmentation("a.jpg", label_map, labels, lambda image: image, clusters=clusters)
+    return Segmentation("a.jpg", label_map, labels, _decode, clusters=clusters)
 
 
 def test_components_show_what_is_alike() -> None:
@@ -76,17 +80,17 @@ def test_panels_stand_beside_each_other_under_their_titles() -> None:
 
 def test_a_cluster_figure_shows_picture_clusters_and_labels() -> None:
     clusters = np.zeros((3, 4), dtype=np.int32)
-    figure = cluster_figure(_segmentation(clusters), Image.new("RGB", (200, 150)))
+    figure = cluster_figure(_segmentation(clusters))
     assert figure.width == 3 * 200 + 2 * 12
     assert figure.height > 170
     with pytest.raises(ConfigError, match="HighRes"):
-        cluster_figure(_segmentation(), Image.new("RGB", (200, 150)))
+        cluster_figure(_segmentation())
 
 
 def test_two_models_are_compared_under_one_legend() -> None:
     results = [("first", _segmentation()), ("second", _segmentation(label=2))]
-    figure = comparison(results, Image.new("RGB", (200, 150)))
+    figure = comparison(results)
     assert figure.width == 3 * 200 + 2 * 12
-    other = Segmentation("a.jpg", np.zeros((150, 200), np.uint8), ("x",), lambda image: image)
+    other = Segmentation("a.jpg", np.zeros((150, 200), np.uint8), ("x",), _decode)
     with pytest.raises(DataError, match="same labels"):
-        comparison([*results, ("third", other)], Image.new("RGB", (200, 150)))
+        comparison([*results, ("third", other)])

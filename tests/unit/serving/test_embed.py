@@ -60,11 +60,10 @@ def test_thumbnails_and_pictures_of_one_request_each_get_their_own_features(
     colour_encoder: Encoder, pictures: dict[str, Path], tmp_path: Path
 ) -> None:
     Image.new("RGB", (20, 20), (0, 0, 255)).save(tmp_path / "thumbnail.png")
-    colour_encoder.transform = Transform(
-        replace(colour_encoder.transform.config, size=96, max_enlarge=4.0)
-    )
+    config = replace(colour_encoder.transform.config, size=96, max_enlarge=4.0)
+    encoder = replace(colour_encoder, transform=Transform(config))
     paths = [pictures["red"], tmp_path / "thumbnail.png", pictures["half"]]
     files = [("images", path.read_bytes()) for path in paths]
-    with TestClient(create_app(colour_encoder, ServeConfig()), base_url="http://localhost") as own:
+    with TestClient(create_app(encoder, ServeConfig()), base_url="http://localhost") as own:
         found = np.array(own.post("/v1/embed/images", files=files).json()["embeddings"])
-    assert np.allclose(found, colour_encoder.encode_image(paths), atol=1e-6)
+    assert np.allclose(found, encoder.encode_image(paths), atol=1e-6)

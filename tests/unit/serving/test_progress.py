@@ -4,8 +4,9 @@ import json
 import pytest
 
 from dinotxt.errors import DataError
+from dinotxt.results.skip import Progress
 from dinotxt.serving.errors import ApiError
-from dinotxt.serving.progress import OnProgress, ProgressStream
+from dinotxt.serving.progress import ProgressStream
 
 
 async def _render(value: int) -> str:
@@ -13,7 +14,7 @@ async def _render(value: int) -> str:
 
 
 def test_progress_comes_before_the_result() -> None:
-    async def work(report: OnProgress) -> int:
+    async def work(report: Progress) -> int:
         for done in range(2):
             report(done, 2)
             await asyncio.sleep(0)
@@ -32,7 +33,7 @@ def test_progress_comes_before_the_result() -> None:
 
 
 def test_work_without_progress_gives_the_result_alone() -> None:
-    async def work(_: OnProgress) -> int:
+    async def work(_: Progress) -> int:
         return 7
 
     async def main() -> list[str]:
@@ -44,7 +45,7 @@ def test_work_without_progress_gives_the_result_alone() -> None:
 
 
 def test_an_error_before_any_progress_is_raised() -> None:
-    async def work(_: OnProgress) -> int:
+    async def work(_: Progress) -> int:
         raise ApiError(413, "too large")
 
     async def main() -> None:
@@ -58,7 +59,7 @@ def test_an_error_before_any_progress_is_raised() -> None:
     ("error", "status"), [(ApiError(429, "wait"), 429), (DataError("damaged"), 422)]
 )
 def test_a_later_error_is_the_last_line(error: Exception, status: int) -> None:
-    async def work(report: OnProgress) -> int:
+    async def work(report: Progress) -> int:
         report(0, 2)
         await asyncio.sleep(0)
         raise error
@@ -76,7 +77,7 @@ def test_a_client_that_goes_before_the_start_ends_the_work() -> None:
     async def main() -> None:
         begun, ended = asyncio.Event(), asyncio.Event()
 
-        async def work(_: OnProgress) -> int:
+        async def work(_: Progress) -> int:
             begun.set()
             try:
                 await asyncio.Event().wait()

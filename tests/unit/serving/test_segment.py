@@ -50,6 +50,24 @@ def test_png_rle_and_json_hold_the_same_map(client: TestClient, pictures: dict[s
         assert np.array_equal(mask == 1, from_png == position)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_photos_that_lie_on_their_side_are_labelled_and_drawn_upright(
+    client: TestClient, tmp_path: Path, kind: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn: what is below comes to the left
+    picture = Image.new("RGB", (48, 32), "red")
+    picture.paste("blue", (0, 16, 48, 32))
+    path = tmp_path / "photo"
+    picture.save(path, kind, exif=exif)
+    answer = _post(client, path).json()
+    assert (answer["width"], answer["height"]) == (32, 48)
+    label_map = _decode(base64.b64decode(answer["label_map"]))
+    assert (label_map[:, :12] == LABELS.index("blue")).all()
+    assert (label_map[:, 20:] == LABELS.index("red")).all()
+    assert _decode(_post(client, path, output="overlay").content).shape[1] >= 32
+
+
 @pytest.mark.parametrize("opacity", [0.0, 0.8])
 def test_the_overlay_equals_that_of_the_library(
     client: TestClient, colour_encoder: Encoder, pictures: dict[str, Path], opacity: float

@@ -40,14 +40,11 @@ def test_too_many_waiting_pictures_are_refused_and_the_others_done(
     colour_encoder: Encoder, pictures: dict[str, Path], gate: threading.Event
 ) -> None:
     content = pictures["half"].read_bytes()
-    features = colour_encoder.encode_labels(LABELS, "simple")
+    known = colour_encoder.encode_labels(LABELS, "simple")
 
     async def main() -> None:
         queue = _queue(colour_encoder, max_queue=1)
-        tasks = [
-            asyncio.create_task(queue.segment(content, LABELS, features, Whole(None)))
-            for _ in range(4)
-        ]
+        tasks = [asyncio.create_task(queue.segment(content, known, Whole(None))) for _ in range(4)]
         await asyncio.sleep(0)
         gate.set()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -64,15 +61,13 @@ def test_work_for_a_client_that_has_gone_stops_at_the_next_window(
 ) -> None:
     Image.fromarray(np.zeros((40, 400, 3), np.uint8)).save(tmp_path / "wide.png")
     content = (tmp_path / "wide.png").read_bytes()
-    features = colour_encoder.encode_labels(LABELS, "simple")
+    known = colour_encoder.encode_labels(LABELS, "simple")
 
     async def main() -> None:
         queue = _queue(colour_encoder)
         seen: list[tuple[int, int]] = []
         task = asyncio.create_task(
-            queue.segment(
-                content, LABELS, features, SlidingWindow(), lambda *event: seen.append(event)
-            )
+            queue.segment(content, known, SlidingWindow(), lambda *event: seen.append(event))
         )
         while not seen:
             await asyncio.sleep(0.01)

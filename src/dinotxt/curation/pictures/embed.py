@@ -27,7 +27,8 @@ from dinotxt.data.readers import ImageRef
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json, sha256_file, write_json
 from dinotxt.inference.decoding import pixel_batches
-from dinotxt.inference.encoder import Encoder, load, unit
+from dinotxt.inference.encoder import Encoder, load
+from dinotxt.inference.features import unit
 from dinotxt.results.skip import Skip
 
 STAGE = "embed"

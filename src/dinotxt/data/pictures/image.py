@@ -48,6 +48,7 @@ _KIND_OF = {ending: kind for kind, endings in _UNREADABLE.items() for ending in 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112
 _MOST_CHANNELS = 4  # that have colours of their own
+_ORIENTATION_PLACES = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -271,12 +272,17 @@ def _check_size(size: tuple[int, int], name: str, limits: Limits) -> None:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; damaged EXIF counts as none."""
+    """Apply the EXIF orientation, and forget it; damaged EXIF counts as none."""
     try:
         method = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # a damaged EXIF block raises anything
         return image
-    return image if method is None else image.transpose(method)
+    if method is None:
+        return image
+    turned = image.transpose(method)
+    for place in _ORIENTATION_PLACES:  # or whoever opens the result would turn it again
+        turned.info.pop(place, None)
+    return turned
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

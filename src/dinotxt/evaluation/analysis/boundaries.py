@@ -13,7 +13,7 @@ from PIL import Image
 from dinotxt.data.readers import IGNORED, MaskedImage
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
-from dinotxt.evaluation.analysis.labelling import Labeller, LabelMap, best_labels, labeller
+from dinotxt.evaluation.analysis.labelling import LabelMap, best_labels
 from dinotxt.evaluation.analysis.regions import region_means
 from dinotxt.evaluation.analysis.study import (
     Example,
@@ -21,13 +21,13 @@ from dinotxt.evaluation.analysis.study import (
     Sample,
     Study,
     Tally,
-    mode_settings,
     open_study,
     strongest,
 )
 from dinotxt.evaluation.job import Job
-from dinotxt.evaluation.segmentation import chosen_mode
-from dinotxt.inference.dense import HighRes, cosines
+from dinotxt.evaluation.segmentation import chosen_mode, job_segmenter
+from dinotxt.inference.dense import Mode, cosines
+from dinotxt.inference.segmenter import Segmenter
 from dinotxt.results.report import Metric
 
 _NUM_EXAMPLES = 5
@@ -38,16 +38,15 @@ class _Topline:
     """High-resolution inference with either kind of segments."""
 
     study: Study
-    look: Labeller
-    mode: HighRes
+    look: Segmenter
 
     def both(self, sample: Sample) -> tuple[LabelMap, LabelMap]:
         """Return the label maps of the segments of k-means and of the masks."""
-        look = self.look
-        features = self.mode.features(look.encoder, sample.picture, batch_size=look.batch_size)
-        found = best_labels(self.mode.scores(features, look.text), sample.picture)
+        mode, query = self.look.mode, self.look.query
+        features = mode.features(query, sample.picture)
+        found = best_labels(mode.scores(features, query.text), sample.picture)
         classes, means = region_means(features, sample.truth)
-        names = cosines(means, look.text).argmax(axis=1)
+        names = cosines(means, query.text).argmax(axis=1)
         topline = np.full(sample.truth.shape, IGNORED, dtype=np.uint16)
         for label, name in zip(classes, names, strict=True):
             topline[sample.truth == label] = name
@@ -75,7 +74,7 @@ def analyze_boundaries(job: Job) -> Finding:
         DataError: If the data cannot be read or no picture can be used.
     """
     study, mode = open_study(job), _high_res(job)
-    topline = _Topline(study, labeller(job, study.labels, mode), mode)
+    topline = _Topline(study, job_segmenter(job, study.labels, mode))
     found, perfect = Tally(len(study.labels)), Tally(len(study.labels))
     for sample in study.samples():
         for tally, label_map in zip((found, perfect), topline.both(sample), strict=True):
@@ -83,7 +82,7 @@ def analyze_boundaries(job: Job) -> Finding:
     metrics: dict[str, Metric] = {"miou": found.miou(), "topline_miou": perfect.miou()}
     metrics |= {"iou": found.iou(study.labels), "topline_iou": perfect.iou(study.labels)}
     ci = {"miou": found.interval(), "topline_miou": perfect.interval()}
-    report = study.report("boundaries", len(found), metrics, ci, mode_settings(mode))
+    report = study.report("boundaries", len(found), metrics, ci, mode.settings(job.encoder))
     gains = (perfect.accuracies() - found.accuracies()).tolist()
     shows = "pixel accuracy that the masks of the truth add"
     examples = [
@@ -98,12 +97,12 @@ def analyze_boundaries(job: Job) -> Finding:
     return Finding(report, {}, examples)
 
 
-def _high_res(job: Job) -> HighRes:
+def _high_res(job: Job) -> Mode:
     options = job.options
     if options.mode is None and options.protocol is None:
         job = replace(job, options=replace(options, mode="highres"))
     mode = chosen_mode(job)
-    if not isinstance(mode, HighRes):
+    if "num_clusters" not in mode.settings(job.encoder):
         raise ConfigError(
             "The masks take the place of the segments of k-means: leave mode and protocol out."
         )

@@ -17,13 +17,7 @@ from PIL import Image
 from dinotxt.data.readers import MaskedImage
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
-from dinotxt.evaluation.analysis.labelling import (
-    Columns,
-    Labeller,
-    LabelMap,
-    best_labels,
-    labeller,
-)
+from dinotxt.evaluation.analysis.labelling import Columns, LabelMap, best_labels
 from dinotxt.evaluation.analysis.naming import NameSearch, Search
 from dinotxt.evaluation.analysis.study import (
     Example,
@@ -31,11 +25,13 @@ from dinotxt.evaluation.analysis.study import (
     Sample,
     Study,
     Tally,
-    mode_settings,
     open_study,
     strongest,
 )
 from dinotxt.evaluation.job import Job
+from dinotxt.evaluation.segmentation import job_labels, job_segmenter
+from dinotxt.inference.dense import Mode, Query
+from dinotxt.inference.features import LabelFeatures
 from dinotxt.results.report import Metric
 from dinotxt.text.prompt import synonyms
 
@@ -48,16 +44,18 @@ class _Both:
 
     study: Study
     names: tuple[str, ...]
-    look: Labeller
+    mode: Mode
+    query: Query
 
     @classmethod
-    def of(cls, study: Study, names: tuple[str, ...]) -> "_Both":
-        first, second = labeller(study.job, study.labels), labeller(study.job, names)
-        return cls(study, names, replace(first, text=np.concatenate([first.text, second.text])))
+    def of(cls, study: Study, known: LabelFeatures, names: tuple[str, ...]) -> "_Both":
+        first, second = job_segmenter(study.job, known), job_segmenter(study.job, names)
+        text = np.concatenate([first.query.text, second.query.text])
+        return cls(study, names, first.mode, replace(first.query, text=text))
 
     def label_maps(self, sample: Sample) -> tuple[LabelMap, LabelMap]:
         """Return the label maps of both lists of names; the picture is encoded once."""
-        scores, count = self.look.scores(sample.picture), len(self.names)
+        scores, count = self.mode.score_map(self.query, sample.picture), len(self.names)
         before = best_labels(Columns(scores, 0, count), sample.picture)
         return before, best_labels(Columns(scores, count, 2 * count), sample.picture)
 
@@ -91,8 +89,9 @@ def analyze_class_names(job: Job, search: Search) -> Finding:
     study, known = open_study(job), _open_search(job, search)
     if known.labels != study.labels:
         raise DataError(f"{search.data} and {job.data} have different classes.")
-    names, tables = NameSearch(known, search).run()
-    both = _Both.of(study, names)
+    given = job_labels(job, study.labels)
+    names, tables = NameSearch(known, search, given).run()
+    both = _Both.of(study, given, names)
     before, after = Tally(len(names)), Tally(len(names))
     for sample in study.samples():
         for tally, label_map in zip((before, after), both.label_maps(sample), strict=True):
@@ -105,7 +104,7 @@ def analyze_class_names(job: Job, search: Search) -> Finding:
     }
     ci = {"original_miou": before.interval(), "optimised_miou": after.interval()}
     ci["gain"] = before.gain_interval(after)
-    settings = {**mode_settings(both.look.mode), "candidates": search.candidates}
+    settings = {**both.mode.settings(job.encoder), "candidates": search.candidates}
     settings["method"] = search.method
     report = study.report("class-names", len(before), metrics, ci, settings)
     rows = _rows(study.labels, names, before, after)

@@ -9,17 +9,18 @@ from PIL import Image
 from dinotxt.data.readers import MaskedImage
 from dinotxt.errors import ConfigError
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
-from dinotxt.evaluation.analysis.labelling import Labeller, labeller
+from dinotxt.evaluation.analysis.labelling import best_labels
 from dinotxt.evaluation.analysis.study import (
     Example,
     Finding,
     Study,
     Tally,
-    mode_settings,
     open_study,
     strongest,
 )
 from dinotxt.evaluation.job import Job
+from dinotxt.evaluation.segmentation import job_labels, job_segmenter
+from dinotxt.inference.segmenter import Segmenter
 from dinotxt.models.config import Embedding
 from dinotxt.results.report import Metric
 
@@ -29,14 +30,14 @@ _NUM_EXAMPLES = 3
 @dataclass(frozen=True, slots=True, eq=False)
 class _Comparison:
     study: Study
-    looks: dict[Embedding, Labeller]
+    looks: dict[Embedding, Segmenter]
 
     def draw(self, item: MaskedImage) -> Image.Image:
         """Draw picture, truth and the label map of each embedding."""
         sample = self.study.open(item)
         maps: dict[str, IndexMap] = {"truth": sample.truth}
         for name, look in self.looks.items():
-            maps[name] = look.label_map(sample.picture)
+            maps[name] = best_labels(look.score_map(sample.picture), sample.picture)
         return draw_panels(sample.picture, maps, self.study.labels, self.study.masks.name)
 
 
@@ -53,11 +54,12 @@ def analyze_embeddings(job: Job) -> Finding:
         DataError: If the data cannot be read or no picture can be used.
     """
     study = open_study(job)
-    looks, missing = _labellers(job, study)
+    looks, missing = _segmenters(job, study)
     tallies = {name: Tally(len(study.labels)) for name in looks}
     for sample in study.samples():
         for name, look in looks.items():
-            tallies[name].add(sample, look.label_map(sample.picture))
+            found = best_labels(look.score_map(sample.picture), sample.picture)
+            tallies[name].add(sample, found)
     num_pictures = len(next(iter(tallies.values())))
     metrics: dict[str, Metric] = {
         "miou": {
@@ -67,19 +69,20 @@ def analyze_embeddings(job: Job) -> Finding:
     }
     metrics |= {f"iou_{name}": tally.iou(study.labels) for name, tally in tallies.items()}
     ci = {f"miou_{name}": tally.interval() for name, tally in tallies.items()}
-    settings = {**mode_settings(next(iter(looks.values())).mode), "embedding": list(looks)}
+    settings = {**next(iter(looks.values())).mode.settings(job.encoder), "embedding": list(looks)}
     report = study.report("embeddings", num_pictures, metrics, ci, settings)
     comparison = _Comparison(study, looks)
     return Finding(report, {"missing": missing}, _examples(comparison, tallies))
 
 
-def _labellers(job: Job, study: Study) -> tuple[dict[Embedding, Labeller], dict[str, str]]:
-    looks: dict[Embedding, Labeller] = {}
+def _segmenters(job: Job, study: Study) -> tuple[dict[Embedding, Segmenter], dict[str, str]]:
+    looks: dict[Embedding, Segmenter] = {}
     missing: dict[str, str] = {}
+    labels = job_labels(job, study.labels)
     for name in get_args(Embedding):
         options = replace(job.options, embedding=name)
         try:
-            looks[name] = labeller(replace(job, options=options), study.labels)
+            looks[name] = job_segmenter(replace(job, options=options), labels)
         except ConfigError as error:
             missing[name] = str(error)
     if len(looks) < 2:

@@ -17,24 +17,19 @@ from PIL import Image
 
 from dinotxt.data.readers import IGNORED, MaskedImage
 from dinotxt.evaluation.analysis.drawing import IndexMap, draw_panels
-from dinotxt.evaluation.analysis.labelling import (
-    Labeller,
-    LabelMap,
-    best_labels,
-    close_seconds,
-    labeller,
-)
+from dinotxt.evaluation.analysis.labelling import LabelMap, best_labels, close_seconds
 from dinotxt.evaluation.analysis.study import (
     Example,
     Finding,
     Sample,
     Study,
     Tally,
-    mode_settings,
     open_study,
     strongest,
 )
 from dinotxt.evaluation.job import Job
+from dinotxt.evaluation.segmentation import job_segmenter
+from dinotxt.inference.segmenter import Segmenter
 from dinotxt.results.report import Metric
 from dinotxt.text.wordnet.lexicon import Lexicon, Relation
 
@@ -213,12 +208,12 @@ class Inspection:
     """
 
     study: Study
-    look: Labeller
+    look: Segmenter
     overlap: Overlap
 
     def predict(self, sample: Sample) -> tuple[LabelMap, Mask]:
         """Return the label map, and where the true label is a close second."""
-        scores = self.look.scores(sample.picture)
+        scores = self.look.score_map(sample.picture)
         second = close_seconds(scores, sample.truth, self.look.encoder.logit_scale)
         return best_labels(scores, sample.picture), second
 
@@ -271,7 +266,7 @@ def analyze_errors(job: Job, lexicon: Lexicon | None) -> Finding:
     """
     study = open_study(job)
     overlap = Overlap.of(study.labels, lexicon)
-    inspection = Inspection(study, labeller(job, study.labels), overlap)
+    inspection = Inspection(study, job_segmenter(job, study.labels), overlap)
     tally = Tally(len(study.labels))
     looked = [inspection.inspect(sample, tally) for sample in study.samples()]
     wrong = tally.total.matrix[:, :-1].copy()
@@ -284,7 +279,7 @@ def analyze_errors(job: Job, lexicon: Lexicon | None) -> Finding:
         "part_whole_share": sum(one.overlaps for one in looked) / total if lexicon else math.nan,
         "close_second_share": seconds,
     }
-    settings = mode_settings(inspection.look.mode)
+    settings = inspection.look.mode.settings(job.encoder)
     report = study.report("errors", len(tally), metrics, {"miou": tally.interval()}, settings)
     leaks = _leaks(looked, len(study.labels))
     details = {

@@ -1,51 +1,17 @@
 """Label maps of opened pictures, with what an analysis asks for beyond the best label."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.pictures import Picture, picture_size
-from dinotxt.evaluation.job import Job, chosen_templates
-from dinotxt.evaluation.protocols import protocol_encoder
-from dinotxt.evaluation.segmentation import chosen_mode
-from dinotxt.inference.dense import Axis, Mode, ScoreMap, Upsample, label_tiles, tile_rows
-from dinotxt.inference.encoder import Encoder, Features
-from dinotxt.text.prompt import check_distinct
+from dinotxt.inference.dense import Axis, ScoreMap, label_tiles, tile_rows
+from dinotxt.inference.features import Features
 
 LabelMap = NDArray[np.uint16]
 _CLOSE_ODDS = 2.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Labeller:
-    """A model, a mode and texts.
-
-    Attributes:
-        encoder: The model.
-        mode: How it looks at a picture.
-        text: float32 ``[C, Dp]`` of length 1.
-        upsample: What is enlarged to pixels.
-        batch_size: Windows or crops a forward pass.
-    """
-
-    encoder: Encoder
-    mode: Mode
-    text: Features
-    upsample: Upsample = "logits"
-    batch_size: int = 8
-
-    def scores(self, picture: Picture) -> ScoreMap:
-        """Compare a picture with the texts."""
-        return self.mode.score_map(
-            self.encoder, picture, self.text, upsample=self.upsample, batch_size=self.batch_size
-        )
-
-    def label_map(self, picture: Picture) -> LabelMap:
-        """Return the best label of each pixel, ``[H, W]``."""
-        return best_labels(self.scores(picture), picture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +41,6 @@ class Columns:
     def rows(self, start: int, stop: int) -> Features:
         """Return ``[stop - start, w, C]``."""
         return self.scores.rows(start, stop)[..., self.start : self.stop]
-
-
-def labeller(job: Job, labels: Sequence[str], mode: Mode | None = None) -> Labeller:
-    """Return a labeller for the settings of a job.
-
-    Raises:
-        ConfigError: If the model has no such embedding, or a label is there twice.
-    """
-    check_distinct(labels)
-    encoder = protocol_encoder(job.options.protocol, job.encoder)
-    found, _ = chosen_templates(job)
-    features = encoder.encode_labels(labels, found)
-    if job.options.embedding is not None:
-        encoder = encoder.with_embedding(job.options.embedding)
-    return Labeller(
-        encoder,
-        mode or chosen_mode(job),
-        encoder.dense_text(features),
-        job.options.upsample,
-        job.options.batch_size or 8,
-    )
 
 
 def best_labels(scores: ScoreMap, picture: Picture) -> LabelMap:

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from dinotxt.data.readers import IGNORED
 from dinotxt.errors import ConfigError
-from dinotxt.evaluation.analysis.labelling import Labeller, labeller
-from dinotxt.evaluation.analysis.regions import centre_labels, dense_features
+from dinotxt.evaluation.analysis.regions import centre_labels
 from dinotxt.evaluation.analysis.study import Study
-from dinotxt.inference.encoder import Encoder, Features, unit
+from dinotxt.evaluation.segmentation import job_segmenter
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Features, LabelFeatures, unit
 from dinotxt.inference.prompt_cache import kept_embeddings
+from dinotxt.inference.segmenter import Segmenter
 from dinotxt.results.skip import Progress
 from dinotxt.text.prompt import synonyms
 from dinotxt.text.wordnet import wordnet_nouns
@@ -276,10 +278,12 @@ class NameSearch:
     Attributes:
         study: The data set.
         search: The settings.
+        known: The original names with their features.
     """
 
     study: Study
     search: Search
+    known: LabelFeatures
 
     def run(self) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Return the names, in the order of the classes, and the tables of the report.
@@ -290,20 +294,21 @@ class NameSearch:
         """
         labels = self.study.labels
         names = self._overridden()
-        look = labeller(self.study.job, names)
+        look = job_segmenter(self.study.job, self.known if names == labels else names)
         words = read_vocabulary(self.search.vocabulary)
         text = encode_words(look.encoder, words, progress=self.study.job.progress)
         cells = self._cells(look)
         classes, means = _class_means(cells)
         free = [label for label in classes if labels[label] == names[label]]
-        near = near_words(words, text, means, look.text[classes], self.search.candidates)
+        near = near_words(words, text, means, look.query.text[classes], self.search.candidates)
         if self.search.method == "nearest":
             chosen = nearest_names(words, means @ text.T, classes, names, free)
-            after = labeller(self.study.job, chosen).text
-            history = [cells.miou(cells.scores(one).argmax(axis=0)) for one in (look.text, after)]
+            after = job_segmenter(self.study.job, chosen)
+            texts = (look.query.text, after.query.text)
+            history = [cells.miou(cells.scores(one).argmax(axis=0)) for one in texts]
         else:
             offered = self._candidates(near, classes, free)
-            chosen, history = search_names(cells, names, look.text, offered)
+            chosen, history = search_names(cells, names, look.query.text, offered)
         tables = {
             "search": {
                 "method": self.search.method,
@@ -328,12 +333,12 @@ class NameSearch:
             raise ConfigError(f"There is no class {unknown[0]!r} to override ({known}).")
         return tuple(overrides.get(label, label) for label in self.study.labels)
 
-    def _cells(self, look: Labeller) -> Cells:
+    def _cells(self, look: Segmenter) -> Cells:
         """Return places of all pictures, evenly, whose class is known."""
         share = max(1, _MOST_CELLS // max(len(self.study.items), 1))
         features, labels = [], []
         for sample in self.study.samples():
-            grid = dense_features(look, sample.picture, _STRIDE)
+            grid = look.mode.features(look.query, sample.picture, stride=_STRIDE)
             height, width, dim = grid.shape
             truth = centre_labels(sample.truth, height, width).ravel()
             places = np.flatnonzero(truth != IGNORED)
@@ -358,7 +363,7 @@ class NameSearch:
         distinct = list(dict.fromkeys(word for found in tried.values() for word in found))
         if not distinct:
             return {}
-        own = labeller(self.study.job, distinct).text
+        own = job_segmenter(self.study.job, distinct).query.text
         places = {word: place for place, word in enumerate(distinct)}
         return {
             label: Candidates(tuple(found), own[[places[word] for word in found]])

@@ -4,7 +4,7 @@ A ``Finding`` has figures, tables, and the pictures that show it best.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.names import choose_names
-from dinotxt.inference.dense import HighRes, Mode
 from dinotxt.metrics.bootstrap import bootstrap_interval, miou_interval
 from dinotxt.metrics.confusion import Confusion, miou
 from dinotxt.results.report import Interval, Metric, Report
@@ -180,15 +179,6 @@ def open_study(job: Job) -> Study:
     labels = tuple(names.names[index] for index in names.index)
     items = job.options.take(sorted(masks.items, key=lambda item: item.key))
     return Study(job, masks, items, labels, names.source)
-
-
-def mode_settings(mode: Mode) -> dict[str, Any]:
-    """Return a mode and its settings for a report."""
-    known: dict[str, Any] = (
-        asdict(mode) if is_dataclass(mode) and not isinstance(mode, type) else {}
-    )
-    visits = {"visits": round(mode.visits, 2)} if isinstance(mode, HighRes) else {}
-    return {"mode": type(mode).__name__, **known, **visits}
 
 
 class Tally:

@@ -4,11 +4,12 @@
 """
 
 from dinotxt.inference.dense.highres import HighRes, SegmentScores, crops_within
-from dinotxt.inference.dense.modes import MODES, find_mode
+from dinotxt.inference.dense.modes import MODES, find_mode, high_res
 from dinotxt.inference.dense.pamr import Pamr
 from dinotxt.inference.dense.scores import (
     Axis,
     Mode,
+    Query,
     ScoreMap,
     Upsample,
     WindowScores,
@@ -24,6 +25,7 @@ __all__ = [
     "HighRes",
     "Mode",
     "Pamr",
+    "Query",
     "ScoreMap",
     "SegmentScores",
     "SlidingWindow",
@@ -34,6 +36,7 @@ __all__ = [
     "crops_within",
     "encode_windows",
     "find_mode",
+    "high_res",
     "label_tiles",
     "tile_rows",
 ]

@@ -8,16 +8,17 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.pictures import Picture, picture_size
 from dinotxt.errors import ConfigError, require_torch
-from dinotxt.inference.decoding import check_finite
 from dinotxt.inference.dense.crops import CropLevel, layout, quad_areas
-from dinotxt.inference.dense.scores import ScoreMap, Upsample, cosines
-from dinotxt.inference.encoder import Encoder, Features, unit
+from dinotxt.inference.dense.scores import FeatureScores, Mode, Query, ScoreMap, cosines
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Features, unit
 from dinotxt.inference.inputs import brighten, window_input
 
 _MOST_NUMBERS = 1 << 28  # of the grid: 1 GiB of float32
@@ -56,35 +57,8 @@ class SegmentScores:
         return self.values[self.segments[start:stop]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FeatureScores:
-    """Cosines of a grid of features, computed when they are read.
-
-    Attributes:
-        features: float32 ``[h, w, Dp]``.
-        text: float32 ``[C, Dp]`` of length 1.
-    """
-
-    features: Features
-    text: Features
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the grid."""
-        return self.features.shape[0], self.features.shape[1]
-
-    @property
-    def num_texts(self) -> int:
-        """The number of texts C."""
-        return len(self.text)
-
-    def rows(self, start: int, stop: int) -> Features:
-        """Return ``[stop - start, w, C]``."""
-        return cosines(self.features[start:stop], self.text)
-
-
 @dataclass(frozen=True, slots=True)
-class HighRes:
+class HighRes(Mode):
     """Many crops of several sizes, averaged on a fine grid and clustered.
 
     The result depends on the picture, the model and these settings alone. ``upsample`` is always
@@ -143,23 +117,29 @@ class HighRes:
         """How many crops see a pixel, on average."""
         return float(sum(quad_areas(level.quads).sum() for level in self._levels()))
 
-    def score_map(
-        self,
-        encoder: Encoder,
-        picture: Picture,
-        text: Features,
-        *,
-        upsample: Upsample,
-        batch_size: int,
-    ) -> ScoreMap:
-        """Compare a picture with texts ``[C, Dp]`` of length 1.
+    @property
+    def input_side(self) -> int:
+        """The side in pixels of the squares that crops become."""
+        return self.crop_size
+
+    def passes(self, picture: Picture) -> int:
+        """Return the number of crops."""
+        del picture
+        return self.crops
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        """Return what a report says of the mode, with the visits of a pixel."""
+        return {**Mode.settings(self, encoder), "visits": round(self.visits, 2)}
+
+    def score_map(self, query: Query, picture: Picture) -> ScoreMap:
+        """Compare a picture with the texts of a query.
 
         Raises:
             ConfigError: If ``upsample`` is ``features``.
         """
-        if upsample == "features":
+        if query.upsample == "features":
             raise ConfigError("HighRes interpolates features by itself: leave upsample out.")
-        return self.scores(self.features(encoder, picture, batch_size=batch_size), text)
+        return self.scores(self.features(query, picture), query.text)
 
     def scores(self, features: Features, text: Features) -> ScoreMap:
         """Cluster features ``[h, w, Dp]`` and compare the clusters with texts ``[C, Dp]``."""
@@ -168,13 +148,13 @@ class HighRes:
         segments, centroids = _cluster(features, self.num_clusters, self.seed)
         return SegmentScores(segments, cosines(centroids, text))
 
-    def features(self, encoder: Encoder, picture: Picture, *, batch_size: int = 8) -> Features:
+    def features(self, query: Query, picture: Picture, *, stride: int = 2) -> Features:
         """Return the mean feature of every cell of the grid, float32 ``[h, w, Dp]``.
 
         Args:
-            encoder: The model.
+            query: The model, and how many crops a forward pass has.
             picture: An opened picture.
-            batch_size: Crops a forward pass.
+            stride: Not looked at: ``grid_stride`` holds.
 
         Raises:
             DataError: If the model gives features that are not finite.
@@ -182,6 +162,8 @@ class HighRes:
         require_torch("The mode highres", "take whole or window")
         from dinotxt.inference.dense.projection import FeatureGrid
 
+        del stride
+        encoder = query.encoder
         height, width = self._grid_shape(picture, encoder.towers.patch_dim)
         grid = FeatureGrid(height, width, encoder.towers.patch_dim, feather=self.feather)
         side, _ = window_input(encoder.towers, self.crop_size, self.crop_size)
@@ -189,12 +171,12 @@ class HighRes:
         for level in self._levels(across / down):
             pixels = _scaled(encoder, picture, level, side)
             importance = grid.rarity(level.quads) if self.balance else None
-            for quads, patches in self._encoded(encoder, pixels, level, batch_size):
+            for quads, patches in self._encoded(query, pixels, level, side):
                 grid.add(quads, patches, importance)
         return grid.mean()
 
     def _encoded(
-        self, encoder: Encoder, pixels: Features, level: CropLevel, batch_size: int
+        self, query: Query, pixels: Features, level: CropLevel, side: int
     ) -> Iterator[tuple[NDArray[np.float64], Features]]:
         """Yield crops and their patches, as many at once as 64 MiB hold; the next ones overwrite.
 
@@ -202,14 +184,13 @@ class HighRes:
         """
         from dinotxt.inference.dense.projection import warp
 
-        side, _ = window_input(encoder.towers, self.crop_size, self.crop_size)
+        size = query.batch_size
         held, begin, count = np.empty(0, dtype=np.float32), 0, len(level.quads)
-        for start in range(0, count, batch_size):
-            quads = level.quads[start : start + batch_size]
-            patches = encoder.towers.encode_patches(warp(pixels, quads, side))
-            check_finite(patches)
+        for start in range(0, count, size):
+            quads = level.quads[start : start + size]
+            patches = query.encode_patches(warp(pixels, quads, side))
             if not start:
-                most = max(1, _HELD_BYTES // patches.nbytes) * batch_size
+                most = max(1, _HELD_BYTES // patches.nbytes) * size
                 held = np.empty((min(most, count), *patches.shape[1:]), dtype=np.float32)
             end = start + len(quads)
             held[start - begin : end - begin] = unit(patches) if self.normalize else patches

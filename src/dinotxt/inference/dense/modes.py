@@ -45,8 +45,7 @@ def find_mode(
     if stride is not None and name != "window":
         raise ConfigError("stride goes with the mode window: give that, too.")
     if name == "highres":
-        mode = _high_res(crops, size, defaults)
-        return mode if clusters is None else replace(mode, num_clusters=clusters)
+        return high_res(defaults, size=size, crops=crops, clusters=clusters)
     if name == "whole":
         return Whole(size)
     if size is None:
@@ -54,14 +53,29 @@ def find_mode(
     return SlidingWindow(size, stride or max(1, size // 2))
 
 
-def _high_res(crops: int | None, size: int | None, defaults: InferenceDefaults) -> HighRes:
-    """Return the paper's crops, or the model's own mix of as many as are asked for."""
+def high_res(
+    defaults: InferenceDefaults,
+    *,
+    size: int | None = None,
+    crops: int | None = None,
+    clusters: int | None = None,
+) -> HighRes:
+    """Return the paper's crops, or the model's own mix of as many as are asked for.
+
+    Args:
+        defaults: The model's settings.
+        size: Side of the squares that crops become.
+        crops: The budget; None: the paper's.
+        clusters: Groups of k-means; None: the model's with ``crops``, else 32.
+    """
     if crops is None:
-        return HighRes(crop_size=size or HighRes().crop_size)
-    return HighRes(
-        crops=crops,
-        crop_size=size or defaults.crop_size,
-        areas=defaults.crop_areas,
-        shares=defaults.crop_shares,
-        num_clusters=defaults.crop_clusters,
-    )
+        mode = HighRes(crop_size=size or HighRes().crop_size)
+    else:
+        mode = HighRes(
+            crops=crops,
+            crop_size=size or defaults.crop_size,
+            areas=defaults.crop_areas,
+            shares=defaults.crop_shares,
+            num_clusters=defaults.crop_clusters,
+        )
+    return mode if clusters is None else replace(mode, num_clusters=clusters)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dinotxt.data.pictures import Picture, Transform, picture_size
 from dinotxt.errors import ConfigError
 from dinotxt.inference.dense.scores import Axis, GridScores, ScoreMap
-from dinotxt.inference.encoder import Features
+from dinotxt.inference.features import Features
 from dinotxt.inference.inputs import scaled_size
 
 _STEPS = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))

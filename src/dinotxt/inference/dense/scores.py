@@ -4,15 +4,17 @@ A map is never held as a whole at the picture's size: for a 30-megapixel picture
 it would not fit. Whoever reads it asks for rows.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures import Picture
-from dinotxt.inference.encoder import Encoder, Features, unit
+from dinotxt.data.pictures import Picture, picture_size
+from dinotxt.inference.decoding import check_finite
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Features, unit
 from dinotxt.inference.inputs import Window
 
 Upsample = Literal["logits", "features"]
@@ -82,19 +84,80 @@ class ScoreMap(Protocol):
         """Return the cosines of rows ``start`` to ``stop``, float32 ``[stop - start, w, C]``."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """A model, and the texts that the places of a picture are compared with.
+
+    Attributes:
+        encoder: The model.
+        text: float32 ``[C, Dp]`` of length 1.
+        upsample: What is enlarged to pixels.
+        batch_size: Windows or crops a forward pass.
+        on_pass: Told before each forward pass how many inputs it has; what it raises ends the
+            work.
+    """
+
+    encoder: Encoder
+    text: Features
+    upsample: Upsample = "logits"
+    batch_size: int = 8
+    on_pass: Callable[[int], None] = lambda _: None
+
+    def encode_patches(self, pixels: Features) -> Features:
+        """Return the patches ``[B, h, w, Dp]`` of normalised pixels ``[B, C, H, W]``.
+
+        Raises:
+            DataError: If they are not finite.
+        """
+        self.on_pass(len(pixels))
+        return check_finite(self.encoder.towers.encode_patches(pixels))
+
+
 class Mode(Protocol):
     """A way to look at a picture: as a whole, in windows, or any other."""
 
-    def score_map(
-        self,
-        encoder: Encoder,
-        picture: Picture,
-        text: Features,
-        *,
-        upsample: Upsample,
-        batch_size: int,
-    ) -> ScoreMap:
-        """Compare a picture with texts ``[C, Dp]`` of length 1."""
+    __slots__ = ()
+
+    @property
+    def input_side(self) -> int | None:
+        """The side in pixels of what the model sees, where the mode fixes it."""
+        return None
+
+    def score_map(self, query: Query, picture: Picture) -> ScoreMap:
+        """Compare a picture with the texts of a query."""
+
+    def passes(self, picture: Picture) -> int:
+        """Return how many inputs the model sees of a picture."""
+        del picture
+        return 1
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        """Return what a report says of the mode when a model runs it, in plain types."""
+        own: dict[str, Any] = asdict(self) if is_dataclass(self) else {}
+        name = type(self).__name__
+        return {"mode": name, **own, "brightness": encoder.defaults.brightness}
+
+    def features(self, query: Query, picture: Picture, *, stride: int = 8) -> Features:
+        """Return the mean feature of every cell of a grid, ``[h, w, Dp]``.
+
+        Args:
+            query: The model.
+            picture: An opened picture.
+            stride: Pixels between cells; a mode with a grid of its own keeps to that.
+        """
+        from dinotxt.inference.dense.projection import FeatureGrid
+
+        scores = self.score_map(replace(query, upsample="features"), picture)
+        assert isinstance(scores, WindowScores), "modes without a grid look through windows"
+        width, height = picture_size(picture)
+        rows, columns = max(1, round(height / stride)), max(1, round(width / stride))
+        grid = FeatureGrid(rows, columns, scores.features.shape[-1])
+        grid.add(scores.quads(), unit(scores.features))
+        return grid.mean()
+
+    def scores(self, features: Features, text: Features) -> ScoreMap:
+        """Compare the features of a grid, ``[h, w, Dp]``, with texts ``[C, Dp]``."""
+        return FeatureScores(features, text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +183,33 @@ class GridScores:
     def rows(self, start: int, stop: int) -> Features:
         """Return ``values[start:stop]``."""
         return self.values[start:stop]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureScores:
+    """Cosines of a grid of features, computed when they are read.
+
+    Attributes:
+        features: float32 ``[h, w, Dp]``.
+        text: float32 ``[C, Dp]`` of length 1.
+    """
+
+    features: Features
+    text: Features
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid."""
+        return self.features.shape[0], self.features.shape[1]
+
+    @property
+    def num_texts(self) -> int:
+        """The number of texts C."""
+        return len(self.text)
+
+    def rows(self, start: int, stop: int) -> Features:
+        """Return ``[stop - start, w, C]``."""
+        return cosines(self.features[start:stop], self.text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +251,16 @@ class WindowScores:
             visits[here] += 1
         total /= visits
         return total
+
+    def quads(self) -> NDArray[np.float64]:
+        """Return the corners of the windows as shares of the picture's sides, ``[W, 4, 2]``."""
+        height, width = self.shape
+        quads = []
+        for window in self.windows:
+            left, right = window.left / width, (window.left + window.width) / width
+            top, bottom = window.top / height, (window.top + window.height) / height
+            quads.append([(left, top), (right, top), (right, bottom), (left, bottom)])
+        return np.array(quads, dtype=np.float64)
 
     def _window_rows(self, window: Window, patches: Features, first: int, last: int) -> Features:
         grid_height, grid_width, _ = patches.shape

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dinotxt.data.pictures import Picture
 from dinotxt.errors import ConfigError
-from dinotxt.inference.decoding import check_finite
-from dinotxt.inference.dense.scores import GridScores, ScoreMap, Upsample, WindowScores, cosines
-from dinotxt.inference.encoder import Encoder, Features
+from dinotxt.inference.dense.scores import GridScores, Mode, Query, ScoreMap, WindowScores, cosines
+from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.features import Features
 from dinotxt.inference.inputs import Window, brighten, scaled_size, window_input, windows
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Mode):
     """The picture in one piece: its short side at ``size``, its sides multiples of the patch.
 
     Attributes:
@@ -23,27 +24,28 @@ class Whole:
 
     size: int | None = None
 
-    def score_map(
-        self,
-        encoder: Encoder,
-        picture: Picture,
-        text: Features,
-        *,
-        upsample: Upsample,
-        batch_size: int,
-    ) -> ScoreMap:
-        """Compare a picture with texts ``[C, Dp]`` of length 1."""
-        pixels = encoder.whole_pixels(picture, self.size)
-        features = check_finite(encoder.towers.encode_patches(pixels[None]))
-        if upsample == "logits":
-            return GridScores(cosines(features[0], text))
+    @property
+    def input_side(self) -> int | None:
+        """The short side in pixels, where it is given."""
+        return self.size
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        """Return what a report says of the mode, with the model's size where none is given."""
+        return {**Mode.settings(self, encoder), "size": self.size or encoder.short_side}
+
+    def score_map(self, query: Query, picture: Picture) -> ScoreMap:
+        """Compare a picture with the texts of a query."""
+        pixels = query.encoder.whole_pixels(picture, self.size)
+        features = query.encode_patches(pixels[None])
+        if query.upsample == "logits":
+            return GridScores(cosines(features[0], query.text))
         height, width = pixels.shape[1:]
         window = Window(0, 0, height, width)
-        return WindowScores((height, width), [window], features, text, upsample)
+        return WindowScores((height, width), [window], features, query.text, query.upsample)
 
 
 @dataclass(frozen=True, slots=True)
-class SlidingWindow:
+class SlidingWindow(Mode):
     """Overlapping windows over a picture (protocol of TCL).
 
     The long side is capped as there (2048 for 448); the last windows are shifted inwards; what
@@ -68,53 +70,58 @@ class SlidingWindow:
             message = f"SlidingWindow({self.size}, {self.stride}): the stride must be positive"
             raise ConfigError(f"{message} and at most the size, or the windows leave gaps.")
 
-    def score_map(
-        self,
-        encoder: Encoder,
-        picture: Picture,
-        text: Features,
-        *,
-        upsample: Upsample,
-        batch_size: int,
-    ) -> ScoreMap:
-        """Compare a picture with texts ``[C, Dp]`` of length 1."""
-        width, height = scaled_size(picture, self.short_side or self.size)
-        resized = encoder.transform.resize(picture, (width, height))
-        resized = brighten(resized, encoder.defaults.brightness)
-        places = windows(width, height, self.size, self.stride)
+    @property
+    def input_side(self) -> int:
+        """The side of a window."""
+        return self.size
+
+    def passes(self, picture: Picture) -> int:
+        """Return the number of windows."""
+        return len(self._places(picture)[1])
+
+    def score_map(self, query: Query, picture: Picture) -> ScoreMap:
+        """Compare a picture with the texts of a query."""
+        transform = query.encoder.transform
+        (width, height), places = self._places(picture)
+        resized = transform.resize(picture, (width, height))
+        resized = brighten(resized, query.encoder.defaults.brightness)
 
         def cut(place: Window, size: tuple[int, int]) -> Picture:
-            return encoder.transform.resize(resized, size, _box(place))
+            return transform.resize(resized, size, _box(place))
 
-        features = encode_windows(encoder, places, cut, batch_size)
-        return WindowScores((height, width), places, features, text, upsample)
+        features = encode_windows(query, places, cut)
+        return WindowScores((height, width), places, features, query.text, query.upsample)
+
+    def _places(self, picture: Picture) -> tuple[tuple[int, int], list[Window]]:
+        """Return the (width, height) that a picture is looked at, and the windows on it."""
+        width, height = scaled_size(picture, self.short_side or self.size)
+        return (width, height), windows(width, height, self.size, self.stride)
 
 
 def encode_windows(
-    encoder: Encoder,
+    query: Query,
     places: Sequence[Window],
     cut: Callable[[Window, tuple[int, int]], Picture],
-    batch_size: int,
 ) -> Features:
     """Return the patches of each window, ``[W, gh, gw, Dp]``.
 
     Args:
-        encoder: The model.
+        query: The model, and how many windows a forward pass has.
         places: The windows, all of one size.
         cut: Gives a window at the (width, height) that the model takes.
-        batch_size: Windows a forward pass.
 
     Raises:
         DataError: If the features are not finite.
     """
+    encoder = query.encoder
     size = window_input(encoder.towers, places[0].width, places[0].height)
     parts = []
-    for start in range(0, len(places), batch_size):
+    for start in range(0, len(places), query.batch_size):
         pixels = [
             encoder.transform.normalize(cut(place, size))
-            for place in places[start : start + batch_size]
+            for place in places[start : start + query.batch_size]
         ]
-        parts.append(check_finite(encoder.towers.encode_patches(np.stack(pixels))))
+        parts.append(query.encode_patches(np.stack(pixels)))
     return np.concatenate(parts)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Response, UploadFile
 
-from dinotxt.inference.encoder import Features
+from dinotxt.inference.features import Features
 from dinotxt.serving.engine import Engine
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.routes.fields import TheEngine

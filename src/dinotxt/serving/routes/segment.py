@@ -80,8 +80,8 @@ async def segment(
     content = await image.read()
 
     async def work(on_progress: Progress) -> Segmentation:
-        features = await engine.embed.labels(names, patterns)
-        return await engine.segments.segment(content, names, features, look.mode, on_progress)
+        known = await engine.embed.labels(names, patterns)
+        return await engine.segments.segment(content, known, look.mode, on_progress)
 
     async def render(result: Segmentation) -> str:
         content = await engine.on_thread(lambda: _content(engine.model, look.name, result, output))
@@ -89,8 +89,8 @@ async def segment(
 
     if output in {"png", "overlay"}:
         result = await work(lambda *_: None)
-        drawing = content if output == "overlay" else None
-        png = await engine.on_thread(lambda: _png(result, drawing, opacity))
+        chosen = opacity if output == "overlay" else None
+        png = await engine.on_thread(lambda: _png(result, chosen))
         return Response(png, media_type="image/png")
     if stream:
         run = ProgressStream(work, render)
@@ -117,7 +117,8 @@ def _content(model: str, mode: str, result: Segmentation, output: str) -> Segmen
     )
 
 
-def _png(result: Segmentation, drawing: bytes | None, opacity: float) -> bytes:
-    if drawing is None:
+def _png(result: Segmentation, opacity: float | None) -> bytes:
+    """Return the label map, or the picture under it at some opacity."""
+    if opacity is None:
         return label_map_png(result)
-    return to_png(result.overlay(drawing, opacity))
+    return to_png(result.overlay(opacity=opacity))

@@ -180,7 +180,9 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     exif[0x0112] = orientation
     content = _save(image, "PNG", exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-    assert open_image(content).tobytes() == expected.convert("RGB").tobytes()
+    opened = open_image(content)
+    assert opened.tobytes() == expected.convert("RGB").tobytes()
+    assert open_image(opened).tobytes() == opened.tobytes()  # upright is upright
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

@@ -1,31 +1,7 @@
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from dinotxt.data.pictures.transform import Picture
-from dinotxt.evaluation.analysis.labelling import labeller
-from dinotxt.evaluation.analysis.regions import centre_labels, dense_features, region_means
-from dinotxt.evaluation.job import Job
-from dinotxt.inference.dense.highres import HighRes
-from dinotxt.inference.dense.scores import Mode
-from dinotxt.inference.dense.window import SlidingWindow, Whole
-
-
-@pytest.mark.parametrize(
-    "mode", [Whole(32), SlidingWindow(32, 16), HighRes(crops=12, crop_size=16, grid_stride=4)]
-)
-def test_dense_features_lie_where_the_picture_has_them(
-    make_masks: Callable[..., Path], make_job: Callable[..., Job], mode: Mode
-) -> None:
-    data = make_masks(num=1)
-    job = make_job(data, mode=mode)
-    picture: Picture = job.encoder.transform.open(data / "images" / "0.png")
-    features = dense_features(labeller(job, ["red", "green"]), picture, 4)
-    assert features.shape == (8, 16, 3)
-    assert features[:, 0] == pytest.approx(np.tile([1, 0, 0], (8, 1)), abs=0.02)
-    assert features[:, -1] == pytest.approx(np.tile([0, 1, 0], (8, 1)), abs=0.02)
+from dinotxt.evaluation.analysis.regions import centre_labels, region_means
 
 
 def test_a_region_has_the_mean_of_its_pixels() -> None:

@@ -12,11 +12,16 @@ from dinotxt.data.pictures.transform import Transform, TransformConfig
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.dense import highres
 from dinotxt.inference.dense.highres import HighRes, crops_within
+from dinotxt.inference.dense.scores import Query
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.segmenter import Segmenter
 
 LABELS = ["red", "green", "blue"]
 _SMALL = HighRes(crops=40, crop_size=32, areas=(0.1, 1.0), shares=(0.9, 0.1))
+
+
+def _query(encoder: Encoder, batch_size: int = 8) -> Query:
+    return Query(encoder, np.eye(3, dtype=np.float32), batch_size=batch_size)
 
 
 def test_a_thin_stripe_that_the_whole_picture_blurs_gets_its_label(
@@ -46,10 +51,8 @@ def test_without_clusters_each_place_is_compared(
 ) -> None:
     mode = HighRes(crops=10, crop_size=32, num_clusters=None)
     picture = Image.open(pictures["half"])
-    scores = mode.score_map(
-        colour_encoder, picture, np.eye(3, dtype=np.float32), upsample="logits", batch_size=4
-    )
-    features = mode.features(colour_encoder, picture)
+    scores = mode.score_map(_query(colour_encoder), picture)
+    features = mode.features(_query(colour_encoder), picture)
     assert scores.shape == features.shape[:2] == (20, 24)
     assert scores.num_texts == 3
     length = np.linalg.norm(features[5:9], axis=-1, keepdims=True)
@@ -71,21 +74,21 @@ def test_how_many_patches_are_held_changes_rounding_alone(
     colour_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
-    many = _SMALL.features(colour_encoder, noise, batch_size=4)
+    many = _SMALL.features(_query(colour_encoder, 4), noise)
     monkeypatch.setattr("dinotxt.inference.dense.highres._HELD_BYTES", 1)
-    few = _SMALL.features(colour_encoder, noise, batch_size=4)
+    few = _SMALL.features(_query(colour_encoder, 4), noise)
     np.testing.assert_allclose(many, few, atol=1e-5)
 
 
 def test_the_batch_size_changes_rounding_alone(colour_encoder: Encoder) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8))
-    one = _SMALL.features(colour_encoder, noise, batch_size=1)
-    many = _SMALL.features(colour_encoder, noise, batch_size=16)
+    one = _SMALL.features(_query(colour_encoder, 1), noise)
+    many = _SMALL.features(_query(colour_encoder, 16), noise)
     assert one == pytest.approx(many, abs=1e-5)
 
 
 def test_crops_stream_in_batches_of_one_size(colour_encoder: Encoder, colour_towers: Any) -> None:
-    _SMALL.features(colour_encoder, Image.new("RGB", (80, 50)), batch_size=16)
+    _SMALL.features(_query(colour_encoder, 16), Image.new("RGB", (80, 50)))
     assert sum(batch[0] for batch in colour_towers.batches) == 40
     assert max(batch[0] for batch in colour_towers.batches) == 16
     assert {batch[1:] for batch in colour_towers.batches} == {(3, 32, 32)}
@@ -96,7 +99,7 @@ def test_patches_get_length_1_before_the_mean_if_asked(
     colour_encoder: Encoder, normalize: bool
 ) -> None:
     mode = HighRes(crops=3, crop_size=32, normalize=normalize)
-    features = mode.features(colour_encoder, Image.new("RGB", (32, 32), (0, 0, 51)))
+    features = mode.features(_query(colour_encoder), Image.new("RGB", (32, 32), (0, 0, 51)))
     assert features[..., 2] == pytest.approx(1.0 if normalize else 0.2, abs=1e-5)
 
 
@@ -107,10 +110,10 @@ def test_sizes_that_count_alike_are_nearer_to_the_rare_one(colour_encoder: Encod
 
     def features(balance: bool) -> NDArray[np.float32]:
         mode = HighRes(crops=90, shares=(0.98, 0.02), balance=balance, **settings)
-        return mode.features(colour_encoder, picture)
+        return mode.features(_query(colour_encoder), picture)
 
     whole = HighRes(crops=2, **(settings | {"areas": (1.0,), "shares": (1,)}))
-    coarse = whole.features(colour_encoder, picture)
+    coarse = whole.features(_query(colour_encoder), picture)
     apart = [np.abs(features(balance) - coarse).mean() for balance in (False, True)]
     assert apart[1] < apart[0]
 
@@ -138,7 +141,7 @@ def test_the_grid_of_a_huge_picture_stays_within_its_bound(
     colour_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(highres, "_MOST_NUMBERS", 3 * 1000)
-    features = _SMALL.features(colour_encoder, Image.new("RGB", (1500, 1000)))
+    features = _SMALL.features(_query(colour_encoder), Image.new("RGB", (1500, 1000)))
     height, width, _ = features.shape
     assert 0.8 * 1000 < height * width < 1.1 * 1000
     assert width / height == pytest.approx(1.5, rel=0.05)
@@ -165,7 +168,7 @@ def test_features_that_are_not_finite_are_an_error(
 
     monkeypatch.setattr(colour_towers, "encode_patches", broken)
     with pytest.raises(DataError, match="finite"):
-        _SMALL.features(colour_encoder, Image.new("RGB", (8, 8)))
+        _SMALL.features(_query(colour_encoder), Image.new("RGB", (8, 8)))
 
 
 @pytest.mark.parametrize(
