@@ -135,7 +135,8 @@ class ImageIndex:
         if not entries:
             raise DataError(f"{folder} holds no pictures: give a folder with some.")
         work = Work(
-            load=encoder.transform.load,
+            open=encoder.transform.open,
+            transform=encoder.transform,
             encode=lambda pixels: unit(encoder.encode_pixels(pixels)),
             batch_size=batch_size,
             num_workers=num_workers,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures import Entry, ImageSource, Limits, printable, sort_key
+from dinotxt.data.pictures import Entry, ImageSource, Limits, Picture, printable, sort_key
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import DataError
 from dinotxt.files import sha256_file
@@ -55,7 +55,8 @@ class Work:
     """How pictures are read and encoded.
 
     Attributes:
-        load: From a file to pixels ``[C, H, W]``; raises DataError.
+        open: From a file to a decoded picture; raises DataError.
+        transform: From a picture to pixels ``[C, H, W]``.
         encode: From pixels ``[N, C, H, W]`` to unit vectors ``[N, E]``.
         batch_size: Pictures a call of ``encode``.
         num_workers: Threads that read; None chooses by the machine.
@@ -65,7 +66,8 @@ class Work:
         on_skip: Called with each picture that cannot be used.
     """
 
-    load: Callable[[ImageSource], Pixels]
+    open: Callable[[ImageSource], Picture]
+    transform: Callable[[Picture], Pixels]
     encode: Callable[[Pixels], Vectors]
     batch_size: int
     num_workers: int | None
@@ -174,17 +176,17 @@ class Update:
         path = self._root / entry.path
         if entry.size > _MAX_BYTES:
             self._seen[entry.path] = _Seen()
-            return self._work.load(path)  # refuses it
+            return self._work.transform(self._work.open(path))  # refuses it
         try:
             source = _Content(path)
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror or error})") from error
         digest = hashlib.sha256(source.content).hexdigest()
         self._seen[entry.path] = _Seen(digest, date_taken(source.content))
-        pixels = self._work.load(source)
+        picture = self._work.open(source)
         if self._thumbnails is not None:
-            self._thumbnails.put(digest, source)
-        return pixels
+            self._thumbnails.put(digest, lambda: picture)
+        return self._work.transform(picture)
 
     def _fail(self, entry: Entry, reason: str) -> None:
         """Record a bad picture; where the disk failed, not the picture, it is only reported."""
@@ -267,7 +269,9 @@ class Update:
             remove_thumbnails(self._store.folder)
             return
         made = prefetch(
-            lambda record: thumbnails.put(record.sha256, self._root / record.path),
+            lambda record: thumbnails.put(
+                record.sha256, lambda: self._work.open(self._root / record.path)
+            ),
             base.records(),
             num_workers=self._work.num_workers,
             ahead=_COPIES_AHEAD,

@@ -4,7 +4,6 @@ And pictures of the largest clusters, without which a cluster is but a number.
 """
 
 import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from dinotxt.curation.pictures import embedding_blocks, image_ref, pair_clusters
 from dinotxt.curation.pool import read_table
 from dinotxt.curation.text import flag
 from dinotxt.data.order import CuratedPairs
+from dinotxt.data.pictures import small_jpeg
 from dinotxt.data.readers import ImageRef
 from dinotxt.errors import DataError
 
@@ -65,10 +65,7 @@ def thumbnail(image: ImageRef, side: int) -> str | None:
         picture = image.open(draft_size=side)
     except DataError:
         return None
-    picture.thumbnail((side, side))
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(small_jpeg(picture, side)).decode()
 
 
 def find_examples(

@@ -33,6 +33,7 @@ from dinotxt.data.pictures.transform import (
     TransformConfig,
     as_image,
     picture_size,
+    small_jpeg,
 )
 from dinotxt.data.pictures.view import RandomView, ViewConfig
 
@@ -65,6 +66,7 @@ __all__ = [
     "printable",
     "read_array",
     "scan",
+    "small_jpeg",
     "sort_key",
     "source_name",
     "why_unreadable",

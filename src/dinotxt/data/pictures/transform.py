@@ -5,6 +5,7 @@ The default is the evaluation transform of DINOv2 and DINOv3: short side 256 (bi
 """
 
 import hashlib
+import io
 import json
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -25,6 +26,7 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _DEFAULT_LIMITS = Limits()
+_JPEG_QUALITY = 85
 _LONGEST = 16
 _LEAST_ENLARGED = 64  # two patches of 32: on one place alone a CNN's features may be all zero
 
@@ -183,6 +185,16 @@ def as_image(picture: Picture) -> Image.Image:
         return picture
     channels = picture[:3] if len(picture) >= 3 else np.repeat(picture[:1], 3, axis=0)
     return Image.fromarray(np.rint(channels.transpose(1, 2, 0) * 255).astype(np.uint8))
+
+
+def small_jpeg(picture: Picture, side: int) -> bytes:
+    """Return a JPEG whose long side is at most ``side``: pixels alone, no EXIF, no comments."""
+    small = as_image(picture).copy()
+    small.info.clear()  # Pillow writes a comment of a JPEG, a GIF or a PNG without being asked
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    small.save(stream, format="JPEG", quality=_JPEG_QUALITY)
+    return stream.getvalue()
 
 
 def picture_size(picture: Picture) -> tuple[int, int]:

@@ -1,18 +1,14 @@
 """Small copies of an index's pictures, each in a file that is named by the picture's content."""
 
-import io
 import os
 import shutil
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from PIL import Image
-
-from dinotxt.data.pictures import ImageSource, open_image
+from dinotxt.data.pictures import ImageSource, Picture, open_image, small_jpeg
 from dinotxt.errors import DataError
 
-_JPEG_QUALITY = 85
 _FOLDER = "thumbnails"
 
 
@@ -22,11 +18,7 @@ def small_copy(source: ImageSource, side: int) -> bytes:
     Raises:
         DataError: If the picture cannot be read.
     """
-    picture = open_image(source, draft_size=side)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    picture.save(stream, format="JPEG", quality=_JPEG_QUALITY)
-    return stream.getvalue()
+    return small_jpeg(open_image(source, draft_size=side), side)
 
 
 class Thumbnails:
@@ -48,13 +40,13 @@ class Thumbnails:
         """Return where the small copy of a picture is, by the SHA-256 of its content."""
         return self._folder / digest[:2] / f"{digest[2:]}-{self.side}.jpg"
 
-    def put(self, digest: str, source: ImageSource) -> None:
+    def put(self, digest: str, open_picture: Callable[[], Picture]) -> None:
         """Make a small copy if there is none yet; a picture that cannot be read gets none."""
         target = self.path(digest)
         if target.exists():
             return
         try:
-            content = small_copy(source, self.side)
+            content = small_jpeg(open_picture(), self.side)
         except DataError:
             return
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,13 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from dinotxt.data.pictures.image import open_undecoded
 from dinotxt.inference.encoder import Encoder
 from dinotxt.search.index import ImageIndex, IndexSettings
 from dinotxt.search.store.segment import Segment
@@ -25,6 +29,33 @@ def test_a_small_copy_keeps_the_shape_and_drops_the_metadata(tmp_path: Path) -> 
     with Image.open(io.BytesIO(small_copy(tmp_path / "a.jpg", 20))) as picture:
         assert picture.size == (20, 10)
         assert not picture.getexif()
+
+
+@pytest.mark.parametrize("ending", ["jpg", "gif", "png"])
+def test_a_small_copy_keeps_no_comment(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    text = PngInfo()
+    text.add_text("comment", "a secret")
+    options: dict[str, Any] = {"pnginfo": text} if ending == "png" else {"comment": b"a secret"}
+    Image.new("RGB", (80, 40), (200, 0, 0)).save(path, **options)
+    assert b"a secret" in path.read_bytes()
+    assert b"secret" not in small_copy(path, 20)
+    assert b"secret" not in small_copy(path, 200)
+
+
+def test_each_picture_is_decoded_once(
+    album: Path, make_encoder: MakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def count(source: Any, **options: Any) -> Image.Image:
+        opened.append(Path(source.name).name)
+        return open_undecoded(source, **options)
+
+    monkeypatch.setattr("dinotxt.data.pictures.image.open_undecoded", count)
+    index = ImageIndex.build(make_encoder(), album, album.parent / "index", settings=SMALL)
+    assert len(copies(index)) == 4
+    assert sorted(opened) == ["blue.png", "green.png", "red.png", "yellow.png"]
 
 
 def test_an_index_keeps_a_small_copy_of_each_picture(
