@@ -127,7 +127,7 @@ class RayTasks:
         """Yield ``function(item)`` in order; what the function carries travels once a node.
 
         Raises:
-            BackendError: If the cluster loses a task again and again.
+            BackendError: If the cluster loses a task again and again, or has no memory for it.
         """
         shared = self._ray.put(function)
         iterator = iter(items)
@@ -139,6 +139,11 @@ class RayTasks:
                 result = self._ray.get(waiting.popleft())
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from None
+            except self._ray.exceptions.OutOfMemoryError:
+                raise BackendError(
+                    f"A task ran out of memory {_MAX_CRASHES + 1} times on the Ray cluster: set "
+                    "fewer `workers`, or give its nodes more memory."
+                ) from None
             except self._ray.exceptions.RayError as error:
                 raise BackendError(f"The Ray cluster lost a task for good: {error}") from None
             waiting.extend(self._task.remote(shared, item) for item in islice(iterator, 1))
@@ -147,6 +152,8 @@ class RayTasks:
 
 @contextmanager
 def _ray(workers: int, address: str | None) -> Iterator[RayTasks]:
+    # Ray reads it when it is imported; without it a task that runs out of memory never ends.
+    os.environ.setdefault("RAY_task_oom_retries", str(_MAX_CRASHES))
     ray = import_extra("ray", extra="ray")
     started = not ray.is_initialized()
     if started:

@@ -6,6 +6,7 @@ list in their order; an entry that came before, or without a letter or digit, is
 """
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -30,6 +31,8 @@ STAGE = "metadata"
 ENTRIES = "entries.txt"
 
 _NUMBERS = tuple(str(number) for number in range(100))
+_YEARS = tuple(str(year) for year in range(1800, 2050))
+_MASKED = re.compile(r"\d[\d.,]+")  # wordfreq writes 0 for each digit of a longer number
 _CORPUS_MIN_COUNT, _CAPTIONS_MIN_COUNT = 100, 2
 _LINES_AT_ONCE = 100_000
 _LEAST_AN_HOUR = 50  # views; MetaCLIP's bound, which leaves out most lines of an hour
@@ -141,7 +144,8 @@ class _Lists:
     def _unigrams(self) -> list[str]:
         if self._settings.corpus is None:
             wordfreq = import_extra("wordfreq", extra="metadata")
-            return list(wordfreq.iter_wordlist("en", wordlist="large"))
+            words = wordfreq.iter_wordlist("en", wordlist="large")
+            return [*_NUMBERS, *_YEARS, *(word for word in words if not _MASKED.search(word))]
         least = self._settings.min_count or _CORPUS_MIN_COUNT
         return [word for word, count in ranked(self._corpus().words) if count >= least]
 

@@ -95,6 +95,11 @@ class Collection:
         self._dialled.close()
 
     @property
+    def is_cut(self) -> bool:
+        """Whether the connection has ended; the next use opens another."""
+        return bool(self._dialled.closed)
+
+    @property
     def _connection(self) -> Any:
         if self._dialled.closed:
             self._dialled = self._dial()

@@ -1,13 +1,13 @@
 """Copy an index into a database that holds those of many machines, and search it there."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dinotxt.data.pictures import ImageSource, printable
-from dinotxt.errors import ConfigError, DataError
+from dinotxt.errors import BackendError, ConfigError, DataError
 from dinotxt.inference.encoder import Encoder
 from dinotxt.results.hit import Hit
 from dinotxt.results.skip import OnSkip, Progress, Skip
@@ -17,14 +17,21 @@ from dinotxt.search.index import encode_query
 from dinotxt.search.store import Record, Store, small_copy
 from dinotxt.search.where import Filter
 
+Answer = TypeVar("Answer")
 _BLOCK_ROWS = 1000
 _LEAST_CANDIDATES = 200
 _MOST_CANDIDATES = 1000  # pgvector's limit
+_SCANNED = 1_000_000  # of the graph, for a filter; pgvector stops after 20,000
+_MOST_HITS = 1_000_000
 _SEARCH = """
 SELECT -distance, root, path FROM (
   SELECT root, path, embedding <#> %s AS distance FROM {table} {where}
   ORDER BY embedding::halfvec({dim}) <#> %s::halfvec({dim}) LIMIT %s) AS candidates
 ORDER BY distance, root, path LIMIT %s
+"""
+_SEARCH_ALL = """
+SELECT -(embedding <#> %s) AS score, root, path FROM {table} {where}
+ORDER BY score DESC, root, path LIMIT %s
 """
 
 
@@ -62,6 +69,8 @@ def push(
     segment, manifest = store.base(), store.manifest
     if segment is None:
         raise DataError(f"{path} is unfinished: run `dinotxt index` again, it will go on.")
+    if not _is_text(manifest.root):
+        raise DataError(f"The database cannot hold {printable(manifest.root)}: rename the folder.")
     own = asdict(manifest)
     collection.create(Description(**{name: own[name] for name in Description._fields}))
     known = collection.digests(manifest.root)
@@ -107,8 +116,7 @@ class DatabaseIndex:
         self._turn = threading.Lock()  # a connection does one thing at a time
 
     def __len__(self) -> int:
-        with self._turn:
-            return int(self._collection.one("SELECT count(*) FROM {table}")[0])
+        return self._ask(lambda: int(self._collection.one("SELECT count(*) FROM {table}")[0]))
 
     def search(
         self,
@@ -127,19 +135,44 @@ class DatabaseIndex:
     ) -> list[list[Hit]]:
         """Return the ``k`` best pictures for each row of ``float32 [Q, E]``, normalised.
 
+        Where the graph gives fewer than ``k``, every picture that passes the filter is compared. A
+        connection that was cut is opened again.
+
         Raises:
-            ConfigError: If a folder of the filter is not absolute.
+            ConfigError: If a folder of the filter is not absolute or no text of a database, or
+                ``k`` is more than a million.
             BackendError: If the database does not answer.
         """
-        condition, values = _condition(where or Filter())
+        if k > _MOST_HITS:
+            raise ConfigError(f"k must be at most {_MOST_HITS:,} in a database, not {k:,}.")
+        where = where or Filter()
+        return self._ask(lambda: self._search(queries, k, where))
+
+    def _ask(self, call: Callable[[], Answer]) -> Answer:
+        """Ask the database one thing at a time, once more where the connection turned out cut."""
+        with self._turn:
+            try:
+                return call()
+            except BackendError:
+                if not self._collection.is_cut:
+                    raise
+                return call()
+
+    def _search(self, queries: Vectors, k: int, where: Filter) -> list[list[Hit]]:
+        condition, values = _condition(where)
+        near, exact = (text.replace("{where}", condition) for text in (_SEARCH, _SEARCH_ALL))
         count = max(_LEAST_CANDIDATES, 4 * k)
-        breadth = {"hnsw.ef_search": str(min(count, _MOST_CANDIDATES))}
+        settings = {
+            "hnsw.ef_search": str(min(count, _MOST_CANDIDATES)),
+            "hnsw.iterative_scan": "relaxed_order",
+            "hnsw.max_scan_tuples": str(_SCANNED),
+        }
         found = []
-        settings = {**breadth, "hnsw.iterative_scan": "relaxed_order"}
-        with self._turn, self._collection.settings(settings):
+        with self._collection.settings(settings):
             for query in queries:
-                text = _SEARCH.replace("{where}", condition)
-                rows = self._collection.all(text, query, *values, query, count, k)
+                rows = self._collection.all(near, query, *values, query, count, k)
+                if len(rows) < k:
+                    rows = self._collection.all(exact, query, *values, k)
                 found.append([Hit(float(row[0]), str(Path(row[1]) / row[2])) for row in rows])
         return found
 
@@ -160,12 +193,18 @@ class DatabaseIndex:
         return small_copy(path, side)
 
 
+def _is_text(text: str) -> bool:
+    """Tell if a database can hold a text: it must be UTF-8, without NUL."""
+    try:
+        return b"\0" not in text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+
+
 def _storable(records: Iterable[Record], root: Path, on_skip: OnSkip) -> Iterator[Record | None]:
     """Yield the records, None in place of one whose name is not valid text."""
     for record in records:
-        try:
-            record.path.encode("utf-8")
-        except UnicodeEncodeError:
+        if not _is_text(record.path):
             reason = "its name is not UTF-8, which the database cannot hold"
             on_skip(Skip(printable(root / record.path), reason))
             yield None
@@ -181,6 +220,8 @@ def _condition(where: Filter) -> tuple[str, list[object]]:
         for folder in where.folders:
             if not Path(folder).is_absolute():
                 raise ConfigError(f"{folder}: in a database, give a folder from its root on.")
+            if not _is_text(folder):
+                raise ConfigError(f"{printable(folder)!r} cannot be the name of a folder there.")
             whole = folder.rstrip("/") + "/"
             inside.append("starts_with(root || '/' || path, %s)")
             values.append(whole)

@@ -3,6 +3,12 @@
 Two engines, both with the inner product. ``hnsw``: a graph (32 links) over vectors of 8 bits a
 value. ``ivf-pq``: lists of product-quantised vectors, a byte for 8 values. Either only proposes
 candidates; their scores are then computed from the stored vectors, so they are exact cosines.
+
+A filter is never given to the graph, which walks towards the query and stops there: where the
+pictures that pass lie elsewhere, it returns as many as asked and few of the right ones
+(``benchmarks/filtered.py``). The candidates of all pictures are filtered instead: those that pass
+are the best that pass. Where too few do, every vector that passes is compared; so it is where the
+candidates of product-quantised vectors, which are rough, hold fewer that pass than others do.
 """
 
 from pathlib import Path
@@ -25,7 +31,9 @@ HNSW_ROWS = 5_000_000
 _LINKS = 32
 _BUILD_BREADTH = 128
 _LEAST_CANDIDATES = 200
-_CANDIDATES = 10  # for each wanted row
+_CANDIDATES = {"hnsw": 10, "ivf-pq": 40}  # for each wanted row; half of them must pass
+_SHARE = {"hnsw": 0.0, "ivf-pq": 0.8}  # of those that pass elsewhere, must pass of the candidates
+_ROUNDS = (1, 4)  # times as many, where too few of the first ones pass
 _PQ_VALUES = 8  # of a vector, in one byte
 _LIST_ROWS = 1024  # rows a list, on average
 _MOST_LISTS = 16_384
@@ -142,44 +150,55 @@ class FaissIndex:
     ) -> tuple[Vectors, Rows]:
         """Return about the ``k`` rows with the largest inner products; see ``ExactIndex.search``.
 
-        Where few rows are asked about, or faiss finds too few, the search is exact.
+        Where at most 500,000 rows are asked about, or too few candidates are among them, the
+        search is exact.
         """
         k = min(k, len(self) if among is None else len(among))
         if k == 0 or (among is not None and len(among) <= EXACT_ROWS):
             return self._exact.search(queries, k, among=among)
-        candidates = self._candidates(np.ascontiguousarray(queries, np.float32), k, among)
+        allowed = self._allowed(among)
+        candidates = self._candidates(np.ascontiguousarray(queries, np.float32), k, allowed)
         others = self._others if among is None else np.intersect1d(self._others, among)
         found = [
-            self._rank(query[None], np.concatenate([rows, others]), k, among)
+            self._exact.search(
+                query[None], k, among=among if rows is None else np.union1d(rows, others)
+            )
             for query, rows in zip(queries, candidates, strict=True)
         ]
-        scores = np.stack([scores for scores, _ in found])
-        return scores, np.stack([rows for _, rows in found])
+        scores = np.concatenate([scores for scores, _ in found])
+        return scores, np.concatenate([rows for _, rows in found])
 
-    def _rank(self, query: Vectors, rows: Rows, k: int, among: Rows | None) -> tuple[Vectors, Rows]:
-        if len(rows) < k:
-            scores, found = self._exact.search(query, k, among=among)
-        else:
-            scores, found = self._exact.search(query, k, among=np.sort(rows))
-        return scores[0], found[0]
+    def _allowed(self, among: Rows | None) -> npt.NDArray[np.bool_]:
+        """Tell which ids stand for a row that is asked about."""
+        if among is None:
+            return self._places >= 0
+        asked = np.zeros(len(self) + 1, bool)
+        asked[among] = True
+        return asked[self._places]  # -1 is the last one, which is not asked about
 
-    def _candidates(self, queries: Vectors, k: int, among: Rows | None) -> list[Rows]:
-        """Return the rows of the candidates of each query."""
-        count = min(max(_LEAST_CANDIDATES, _CANDIDATES * k), len(self._places))
-        alive = self._places >= 0
-        if among is not None:
-            asked = np.zeros(len(self), bool)
-            asked[among] = True
-            alive &= asked[self._places]
-        _, ids = self._index.search(queries, count, params=self._parameters(count, alive))
-        return [self._places[row[row >= 0]] for row in ids]
+    def _candidates(
+        self, queries: Vectors, k: int, allowed: npt.NDArray[np.bool_]
+    ) -> list[Rows | None]:
+        """Return the rows of the candidates of each query, all allowed; None for too few."""
+        found: list[Rows | None] = [None] * len(queries)
+        missing = list(range(len(queries)))
+        wanted = _CANDIDATES[self.engine] * k
+        share = _SHARE[self.engine] * allowed.mean()
+        for more in _ROUNDS:
+            count = min(more * max(_LEAST_CANDIDATES, wanted), len(self._places))
+            _, ids = self._index.search(queries[missing], count, params=self._breadth(count))
+            for query, row in zip(missing, ids, strict=True):
+                known = row[row >= 0]
+                passing = known[allowed[known]]
+                if 2 * len(passing) >= wanted and len(passing) >= share * len(known):
+                    found[query] = self._places[passing]
+            missing = [query for query in missing if found[query] is None]
+            if not missing:
+                break
+        return found
 
-    def _parameters(self, count: int, alive: npt.NDArray[np.bool_]) -> Any:
-        options: dict[str, Any] = {}
-        if not alive.all():
-            bits = np.packbits(alive, bitorder="little")
-            options["sel"] = self._faiss.IDSelectorBitmap(bits)
+    def _breadth(self, count: int) -> Any:
         if self.engine == "hnsw":
-            return self._faiss.SearchParametersHNSW(efSearch=count, **options)
+            return self._faiss.SearchParametersHNSW(efSearch=count)
         probes = max(_LEAST_PROBES, self._index.nlist // _PROBED_LISTS)
-        return self._faiss.SearchParametersIVF(nprobe=min(probes, self._index.nlist), **options)
+        return self._faiss.SearchParametersIVF(nprobe=min(probes, self._index.nlist))

@@ -37,6 +37,18 @@ def test_numbers_and_wordnet_fill_the_list_first_and_the_cap_holds(tmp_path: Pat
     assert report.n_in - report.n_out == sum(report.reasons.values())
 
 
+def test_numbers_that_wordfreq_masks_are_no_entries(tmp_path: Path) -> None:
+    """wordfreq 3.1.1 writes 0 for every digit of a number of two digits or more."""
+    words = list(pytest.importorskip("wordfreq").iter_wordlist("en", wordlist="large"))
+    assert {"00", "0,000", "00th", "0000s"} <= set(words)
+    _, entries = _build(tmp_path, sources=["unigrams"])
+    found = set(entries)
+    assert not {"00", "0,000", "00th", "0000s", "0.0"} & found
+    assert {"0", "7", "99", "1912", "2024", "4th", "mp3", "dog"} <= found
+    single = {word for word in words if sum(map(str.isdigit, word)) < 2 and word != "0"}
+    assert len(single - found) == len([word for word in single if not any(map(str.isalnum, word))])
+
+
 def test_bad_and_repeated_entries_are_dropped_with_their_reason(tmp_path: Path) -> None:
     path = tmp_path / "own.txt"
     path.write_text("dog\n\n,\n  new   york \ndog\n犬\n")
