@@ -188,6 +188,32 @@ def test_a_name_that_is_not_utf8_is_reported(
     assert "not UTF-8" in skipped[0].reason
 
 
+def test_a_connection_that_was_cut_is_opened_again_within_the_search(
+    url: str, fill: Callable[..., Any], opened: Callable[[str], DatabaseIndex]
+) -> None:
+    fill("cut")
+    index = opened("cut")
+    before = [hit.path for hit in index.search("red", k=3)]
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    for ask in (lambda: [hit.path for hit in index.search("red", k=3)], lambda: len(index)):
+        with Collection.connect(url, "cut") as other:
+            other.all(f"{cut} AND datname = current_database()")
+        assert ask() in (before, 40)
+
+
+@pytest.mark.parametrize("folder", ["/a\0b", "/a\udce9b"])
+def test_what_a_database_cannot_hold_is_refused_in_words(
+    fill: Callable[..., Any], opened: Callable[[str], DatabaseIndex], folder: str
+) -> None:
+    fill("held")
+    index = opened("held")
+    assert len(index.search("red", k=1_000_000)) == len(index)
+    with pytest.raises(ConfigError, match="cannot be the name of a folder"):
+        index.search("red", where=Filter(folders=(folder,)))
+    with pytest.raises(ConfigError, match=r"at most 1,000,000"):
+        index.search("red", k=10**20)
+
+
 def test_a_server_that_does_not_answer_is_an_error_without_the_password() -> None:
     address = "postgresql://me:secret@127.0.0.1:9/photos"
     with pytest.raises(BackendError, match=r"refuses: ") as caught:
