@@ -262,7 +262,7 @@ def read_lines(path: str | Path) -> tuple[str, ...]:
     """
     try:
         text = Path(path).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}).") from error
     return tuple(line.strip() for line in text.rstrip().splitlines())
 

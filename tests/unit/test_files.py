@@ -11,11 +11,15 @@ import pytest
 
 from dinotxt.errors import DataError
 from dinotxt.files import (
+    Mark,
+    Results,
     atomic_path,
     cache_dir,
     check_own_folder,
     one_writer,
     read_json,
+    read_lines,
+    read_mark,
     remove_unfinished,
     sha256_file,
     write_json,
@@ -112,7 +116,7 @@ def test_a_second_writer_is_told_who_holds_the_folder_until_that_is_killed(tmp_p
         holder.wait()
         with one_writer(tmp_path / "run", "train"):
             assert read_json(tmp_path / "run" / ".lock.json")["pid"] == os.getpid()
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", ".dinotxt"}
 
 
 def test_one_process_does_not_hold_a_folder_twice(tmp_path: Path) -> None:
@@ -150,3 +154,24 @@ def test_only_the_names_of_atomic_writes_are_cleaned(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".cache.12.tmp", ".notes.tmp", "a.npy", "notes.tmp",
     ]  # fmt: skip
+
+
+def test_lines_lose_a_byte_order_mark_blanks_around_them_and_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf cat \r\n\r\ndog\n\n \n")
+    assert read_lines(tmp_path / "a.txt") == ("cat", "", "dog")
+    (tmp_path / "b.txt").write_bytes(b"caf\xe9")
+    for name in ("b.txt", "missing.txt", "nul\0.txt"):
+        with pytest.raises(DataError, match="cannot be read"):
+            read_lines(tmp_path / name)
+
+
+def test_a_writer_marks_its_folder_and_a_torn_list_of_results_is_read(tmp_path: Path) -> None:
+    with one_writer(tmp_path / "index", "index"):
+        assert read_mark(tmp_path / "index") == Mark(tmp_path / "index", "index")
+    Results("segment").add(tmp_path / "index" / "a.png")  # all of it is marked already
+    assert read_mark(tmp_path / "index") == Mark(tmp_path / "index", "index")
+    check_own_folder(tmp_path / "index", "manifest.json")
+    (tmp_path / ".dinotxt").write_text('dinotxt segment\n"a.png"\n"b.p')
+    assert read_mark(tmp_path) == Mark(tmp_path, "segment", frozenset({"a.png"}))
+    (tmp_path / ".dinotxt").write_text("something else")
+    assert read_mark(tmp_path) is None

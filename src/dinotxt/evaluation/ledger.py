@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.config import differences
-from dinotxt.data.pictures import Stored
+from dinotxt.data.pictures import ImageSource
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.job import Job
 from dinotxt.files import atomic_path, read_json, write_json
@@ -121,7 +121,7 @@ class Keyed(Protocol):
         """A name that no other picture of the data has."""
 
     @property
-    def image(self) -> Stored:
+    def image(self) -> ImageSource:
         """Where the picture lies."""
 
 

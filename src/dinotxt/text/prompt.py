@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dinotxt.errors import ConfigError, DataError
+from dinotxt.files import read_lines
 from dinotxt.text.open_clip_files import zero_shot_metadata
 
 _SLOT = "{}"
@@ -82,13 +83,12 @@ def _checked(source: Iterable[str | Path]) -> tuple[str, ...]:
 
 def _read(path: Path) -> list[str]:
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
+        return [line for line in read_lines(path) if line]
+    except DataError as error:
         raise ConfigError(
             f"{str(path)!r} is neither a set of templates ({', '.join(template_sets())}), nor a "
-            f"readable file ({error}), nor a template with {{}}."
+            f"readable file ({error.__cause__}), nor a template with {{}}."
         ) from None
-    return [line for line in lines if line.strip()]
 
 
 def _openai(name: str) -> tuple[str, ...]:

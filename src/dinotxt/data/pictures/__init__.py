@@ -26,7 +26,6 @@ from dinotxt.data.pictures.image import (
     source_name,
     why_unreadable,
 )
-from dinotxt.data.pictures.rendered import ArrayImage, TrimmedImage
 from dinotxt.data.pictures.transform import (
     Picture,
     Transform,
@@ -39,7 +38,6 @@ from dinotxt.data.pictures.view import RandomView, ViewConfig
 
 __all__ = [
     "EXTENSIONS",
-    "ArrayImage",
     "ChannelMapping",
     "Entry",
     "ImageSource",
@@ -50,7 +48,6 @@ __all__ = [
     "Stored",
     "Transform",
     "TransformConfig",
-    "TrimmedImage",
     "ViewConfig",
     "as_image",
     "decoding",

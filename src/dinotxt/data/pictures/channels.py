@@ -12,8 +12,8 @@ from dinotxt.data.pictures.image import (
     Limits,
     decoding,
     open_content,
-    read_bytes,
     source_name,
+    take,
     tiff_in,
     upright,
 )
@@ -79,12 +79,11 @@ def read_array(source: ImageSource, *, limits: Limits = _DEFAULT_LIMITS) -> NDAr
     Raises:
         DataError: If it cannot be read.
     """
-    name = source_name(source)
-    if isinstance(source, np.ndarray):
-        return _checked(source, name, limits)
-    if isinstance(source, Image.Image):
-        return _checked(_pixels(source, name), name, limits)
-    content = read_bytes(source, limits)
+    name, content = source_name(source), take(source, limits)
+    if isinstance(content, np.ndarray):
+        return _checked(content, name, limits)
+    if isinstance(content, Image.Image):
+        return _checked(_pixels(content, name), name, limits)
     if content.startswith(_NPY_MAGIC):
         return _read_npy(content, name, limits)
     layout = tiff_in(content, name, limits)

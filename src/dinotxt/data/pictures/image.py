@@ -68,8 +68,8 @@ class Stored(Protocol):
     def name(self) -> str:
         """Return what an error message should call it."""
 
-    def read(self, max_bytes: int | None = None) -> bytes:
-        """Return the bytes of the file, or raise DataError."""
+    def read(self, max_bytes: int | None = None) -> bytes | NDArray[np.uint8]:
+        """Return the bytes of the file, or pixels ``[H, W, 3]``, or raise DataError."""
 
 
 class OversizeError(DataError):
@@ -112,14 +112,14 @@ def open_image(
     Raises:
         DataError: If it is not an image, damaged, too large or of an unknown kind.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source, limits)
-    name = source_name(source)
-    if isinstance(source, Image.Image):
-        image = source
+    name, found = source_name(source), take(source, limits)
+    if isinstance(found, np.ndarray):
+        return _from_array(found, name, limits)
+    if isinstance(found, Image.Image):
+        image = found
         _check_size(image.size, name, limits)
     else:
-        image = open_undecoded(source, limits=limits)
+        image = _open_colours(found, name, limits)
     with decoding(name):
         if draft_size is not None and image.format == "JPEG":
             image.draft(None, (draft_size, draft_size))
@@ -135,7 +135,13 @@ def open_undecoded(
     Raises:
         DataError: If it cannot be read, is of an unknown format or larger than the limits.
     """
-    name, content = source_name(source), read_bytes(source, limits)
+    name, found = source_name(source), take(source, limits)
+    if isinstance(found, bytes):
+        return _open_colours(found, name, limits)
+    return found if isinstance(found, Image.Image) else _from_array(found, name, limits)
+
+
+def _open_colours(content: bytes, name: str, limits: Limits) -> Image.Image:
     layout = tiff_in(content, name, limits)
     if layout is not None and layout.samples > _MOST_CHANNELS:
         raise DataError(f"{name} has {layout.samples} channels: state a channel mapping.")
@@ -182,16 +188,20 @@ def source_name(source: ImageSource) -> str:
     return source.name if isinstance(source, Stored) else f"<{type(source).__name__}>"
 
 
-def read_bytes(source: str | Path | bytes | Stored, limits: Limits = _DEFAULT_LIMITS) -> bytes:
-    """Return the bytes of a stored picture.
+def take(
+    source: ImageSource, limits: Limits = _DEFAULT_LIMITS
+) -> bytes | Image.Image | NDArray[np.generic]:
+    """Return what a source holds: the bytes of a file, or a picture or an array as it is.
 
     Raises:
         DataError: If the file is missing, empty, larger than the limit, or an address on the web,
             or the source is of no known type.
     """
     name = source_name(source)
+    if isinstance(source, np.ndarray | Image.Image):
+        return source
     if isinstance(source, bytes):
-        content = source
+        content: bytes | NDArray[np.uint8] = source
     elif isinstance(source, str | Path):
         content = _read_path(source, limits)
     elif isinstance(source, Stored):
@@ -199,9 +209,10 @@ def read_bytes(source: str | Path | bytes | Stored, limits: Limits = _DEFAULT_LI
     else:
         kinds = "a path, bytes, a Pillow image or a uint8 array [H, W, 3]"
         raise DataError(f"{name} is not a picture: give {kinds}.")
-    if not content:
-        raise DataError(f"{name} is empty.")
-    _check_bytes(len(content), name, limits)
+    if isinstance(content, bytes):
+        if not content:
+            raise DataError(f"{name} is empty.")
+        _check_bytes(len(content), name, limits)
     return content
 
 
@@ -309,8 +320,7 @@ def _from_integers(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
 
-def _from_array(array: NDArray[np.generic], limits: Limits) -> Image.Image:
-    name = source_name(array)
+def _from_array(array: NDArray[np.generic], name: str, limits: Limits) -> Image.Image:
     is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
     if array.dtype != np.uint8 or not is_picture:
         raise DataError(f"{name} is not a picture: give uint8 [H, W, 3] or [H, W].")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from dinotxt.data.pictures import Stored, open_image
+from dinotxt.data.pictures import ImageSource, open_image
 from dinotxt.errors import DataError
 from dinotxt.files import refuse_address
 
@@ -91,5 +91,5 @@ class LabelledImage:
     """
 
     key: str
-    image: Stored
+    image: ImageSource
     label: int

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.readers import IGNORED
-from dinotxt.errors import ConfigError
+from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.analysis.regions import centre_labels
 from dinotxt.evaluation.analysis.study import Study
 from dinotxt.evaluation.segmentation import job_segmenter
+from dinotxt.files import read_lines
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.features import Features, LabelFeatures, unit
 from dinotxt.inference.prompt_cache import kept_embeddings
@@ -43,10 +44,9 @@ def read_vocabulary(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return tuple(wordnet_nouns())
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"The vocabulary {path} cannot be read: {error}.") from None
-    words = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        words = tuple(dict.fromkeys(line for line in read_lines(path) if line))
+    except DataError as error:
+        raise ConfigError(f"The vocabulary {error}") from None
     if not words:
         raise ConfigError(f"The vocabulary {path} is empty: give one word a line.")
     return words

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinotxt.data.pictures import ArrayImage
 from dinotxt.data.readers import LabelledImage, LabelledSet
 from dinotxt.errors import DataError
 from dinotxt.files import read_lines
@@ -82,7 +81,7 @@ def _items(batch: _Batch) -> Iterator[LabelledImage]:
     pictures = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     for number, label in enumerate(labels):
         key = f"{file}/{number:05d}"
-        yield LabelledImage(key, ArrayImage(key, pictures[number]), label)
+        yield LabelledImage(key, pictures[number], label)
 
 
 def _first(folder: Path, name: str, marker: str) -> Path | None:

@@ -4,9 +4,13 @@ Its own read-me asks that the red border around every picture be cut off before 
 it is a setting, since public code differs.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from dinotxt.data.pictures import Stored, TrimmedImage, pictures_in
+import numpy as np
+from numpy.typing import NDArray
+
+from dinotxt.data.pictures import ImageSource, Limits, open_image, pictures_in
 from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet
 from dinotxt.errors import DataError
 from dinotxt.files import read_json
@@ -14,6 +18,40 @@ from dinotxt.results.skip import OnSkip, Skip
 
 _FOLDERS = "folder_to_objectnet_label.json"
 _SHARED = "objectnet_to_imagenet_1k.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrimmedImage:
+    """A picture without its border; it is decoded when it is read.
+
+    Attributes:
+        image: The whole picture.
+        border: How many pixels go on each side.
+    """
+
+    image: ImageRef
+    border: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of the whole picture."""
+        return self.image.name
+
+    def read(self, max_bytes: int | None = None) -> NDArray[np.uint8]:
+        """Return the inner part, uint8 ``[H, W, 3]``.
+
+        Raises:
+            DataError: If the picture cannot be used or is nothing but border.
+        """
+        limits = Limits() if max_bytes is None else Limits(max_bytes=max_bytes)
+        whole = np.asarray(open_image(self.image, limits=limits))
+        inner = whole[self.border : -self.border, self.border : -self.border]
+        if inner.size == 0:
+            raise DataError(
+                f"{self.name} is {whole.shape[1]}x{whole.shape[0]}, all of it within the border of "
+                f"{self.border}."
+            )
+        return inner
 
 
 def read_objectnet(folder: Path, report: OnSkip, border: int = 0) -> LabelledSet:
@@ -49,8 +87,8 @@ def read_objectnet(folder: Path, report: OnSkip, border: int = 0) -> LabelledSet
         if not paths:
             report(Skip(str(bases[0] / "images" / one), "the class has no picture"))
         for path in paths:
-            image: Stored = ImageRef(str(path))
+            image: ImageSource = ImageRef(str(path))
             if border:
-                image = TrimmedImage(image, border)
+                image = TrimmedImage(ImageRef(str(path)), border)
             items.append(LabelledImage(f"{one}/{path.name}", image, number))
     return LabelledSet(tuple(items), tuple(names[one].lower() for one in kept), name="objectnet")

@@ -9,7 +9,8 @@ paper's optimised names of ADE20K (Table 10); ImageNet's come with open_clip.
 from collections.abc import Mapping
 from pathlib import Path
 
-from dinotxt.errors import ConfigError
+from dinotxt.errors import ConfigError, DataError
+from dinotxt.files import read_lines
 from dinotxt.text.open_clip_files import zero_shot_metadata
 
 _FOLDER = Path(__file__).parent
@@ -83,16 +84,16 @@ def _as_words(label: str) -> str:
 
 def _read(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text("utf-8-sig").rstrip().splitlines()
-    except (OSError, ValueError) as error:
+        lines = read_lines(path)
+    except DataError as error:
         known = ", ".join(("imagenet", *shipped_lists()))
         raise ConfigError(
             f"{str(path)!r} is neither a list of class names ({known}) nor a readable file of them "
-            f"({error})."
+            f"({error.__cause__})."
         ) from None
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if not line:
             raise ConfigError(f"{path}:{number} is empty: give each class a line.")
     if not lines:
         raise ConfigError(f"{path} is empty: give each class a line.")
-    return tuple(line.strip() for line in lines)
+    return lines
