@@ -82,7 +82,9 @@ def cache_tokens(config: TrainConfig, path: Path, kind: Kind) -> Path:
     """Cache the tokens of a run's training pictures and return the folder."""
     backbone = Backbone.from_config(config.model.backbone)
     transform = Transform(transform_config(config.data, backbone))
-    FeatureCacher(backbone, transform, read_pairs(config.data.train), path, tokens=kind).run()
+    FeatureCacher(
+        backbone, transform, read_pairs(config.data.sources[0].path), path, tokens=kind
+    ).run()
     return path
 
 

@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -94,7 +95,7 @@ def _matmul_share(folder: Path, data: Path, batch: int, steps: int) -> Figure:
 def _data_wait(folder: Path, data: Path, batch: int, steps: int) -> Figure:
     config = _config(folder / "cached", data, batch, 4 * steps + 1, _SMALL_TEXT, 0)
     cache = cache_tokens(config, folder / "pooled.cache", "pooled")
-    config = config.model_copy(update={"data": config.data.model_copy(update={"cache": cache})})
+    config = replace(config, data=replace(config.data, cache=cache))
     profiler = StepProfiler(None, 4 * steps)
     with profiler.active():
         Trainer(config, device="cpu").fit()

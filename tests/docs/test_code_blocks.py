@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from dinotxt.cli.main import app
 from dinotxt.config import load_config, to_json
 from dinotxt.curation.config import CurationConfig
-from dinotxt.training.config import TrainConfig, recipe_names, recipe_path
+from dinotxt.recipes import recipe_names, recipe_path
+from dinotxt.training.config import TrainConfig
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]

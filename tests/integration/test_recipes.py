@@ -19,8 +19,9 @@ from dinotxt.config import differences, to_json
 from dinotxt.files import read_json
 from dinotxt.inference.defaults import read_defaults
 from dinotxt.models.config import ModelConfig, PretrainedTextConfig
+from dinotxt.recipes import recipe_names, recipe_path
 from dinotxt.text.tokenizer import Tokenizer
-from dinotxt.training.config import ModelStartConfig, TrainConfig, recipe_names, recipe_path
+from dinotxt.training.config import ModelStartConfig, TrainConfig
 from dinotxt.training.trainer import Trainer
 
 transformers = pytest.importorskip("transformers")

@@ -1,7 +1,7 @@
 """``dinotxt cache``: run a frozen backbone over pairs once and keep its tokens for training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -69,7 +69,7 @@ def cache(
         from dinotxt.training.setup import transform_config
 
         keep_freed_memory()
-        pairs = read_pairs(settings.train, on_skip=current.skip)
+        pairs = read_pairs(_only_source(settings), on_skip=current.skip)
         built = build_backbone(model.backbone, trust_code=True)
         transform = Transform(transform_config(settings, built))
         cacher = FeatureCacher(
@@ -113,7 +113,9 @@ def _settings(
     from dinotxt.training.config import DataConfig, TrainConfig
     from dinotxt.training.feed import needed_patches
 
-    changes = {key: value for key, value in (("train", data), ("size", size)) if value is not None}
+    changes: dict[str, Any] = {} if data is None else {"train": data, "cache": None}
+    if size is not None:
+        changes["size"] = size
     if recipe is None:
         assert backbone is not None
         config = BackboneConfig(name=backbone, weights=weights)
@@ -125,7 +127,24 @@ def _settings(
     elif weights is not None:
         model = replace(model, backbone=replace(model.backbone, weights=weights))
     needed: Kind = "all" if needed_patches(run) is None else "pooled"
-    return model, run.data.model_copy(update=changes), run.seed, needed
+    return model, replace(run.data, **changes), run.seed, needed
+
+
+def _only_source(settings: "DataConfig") -> str:
+    """Return the pairs to cache.
+
+    Raises:
+        ConfigError: If there are several sets, each of which has a cache of its own.
+    """
+    from dinotxt.errors import ConfigError
+
+    paths = [source.path for source in settings.sources]
+    if len(paths) > 1:
+        raise ConfigError(
+            f"data.train names {len(paths)} sets, each with a cache of its own: run this once for "
+            f"each, such as --data {paths[0]!r}."
+        )
+    return paths[0]
 
 
 def _views(

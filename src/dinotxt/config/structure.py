@@ -115,9 +115,12 @@ def _locate(model: Any, location: Sequence[str]) -> tuple[list[str], list[str]]:
         if tagged:
             here = tagged
             continue
-        path.append(part)
         inner = [member for one in here for member in members(one)]
-        here = [one for name, kind, _ in inner if name == part for one in structures(kind)]
+        if part in {name for name, _, _ in inner}:
+            here = [one for name, kind, _ in inner if name == part for one in structures(kind)]
+        elif not part.isdecimal():  # of a list, all items are of one structure
+            continue
+        path.append(part)
     known = sorted({name for one in here for name, _, _ in members(one)})
     return [*path, *location[-1:]], known
 

@@ -7,7 +7,8 @@ and the texts come to its images.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, cast
 
@@ -44,12 +45,34 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Relatives:
+    """Pairs that are no negatives of each other: the class of one lies under the other's term.
+
+    Attributes:
+        made: ``[N, 2]``, the class and the term of each picture of this process; -1 for none.
+        lies_under: ``[terms + 1, classes + 1]`` bool; the last row and column are False.
+    """
+
+    made: Tensor
+    lies_under: Tensor
+
+    def mask(self, rows: slice, texts: Tensor) -> Tensor:
+        """Return ``[n, m]``: which pictures are related to texts, whose pairs are ``[m, 2]``."""
+        images = self.made[rows].unsqueeze(1)
+        return (
+            self.lies_under[texts[:, 1], images[..., 0]]
+            | (self.lies_under[images[..., 1], texts[:, 0]])
+        )
+
+
 def clip_loss(
     image_features: Tensor,
     text_features: Tensor,
     logit_scale: Tensor,
     owners: Tensor | None = None,
     exchange: Exchange | None = None,
+    relatives: Relatives | None = None,
 ) -> Tensor:
     """Compute the mean of the image-to-text and the text-to-image cross entropy.
 
@@ -63,6 +86,7 @@ def clip_loss(
         owners: ``[M]``, the picture (of this process) of each text, each picture at least once;
             None: M is N and text i belongs to picture i.
         exchange: How processes compare their features; None: this process alone.
+        relatives: Which pictures and texts of different pairs are left out of both sums.
 
     Returns:
         A scalar in float32 (float64 for float64 input), the loss of all processes' pairs on each
@@ -80,7 +104,7 @@ def clip_loss(
     exchange = exchange or Ring()
     return cast(
         "Tensor",
-        _ClipLoss.apply(image_features, text_features, logit_scale, owners, exchange),
+        _ClipLoss.apply(image_features, text_features, logit_scale, owners, exchange, relatives),
     )
 
 
@@ -93,6 +117,7 @@ class _ClipLoss(torch.autograd.Function):
         scale: Tensor,
         owners: Tensor,
         exchange: Exchange,
+        relatives: Relatives | None,
     ) -> Tensor:
         dtype = compute_dtype(image_features, text_features)
         image, text = image_features.to(dtype), text_features.to(dtype)
@@ -102,10 +127,11 @@ class _ClipLoss(torch.autograd.Function):
         row_lse = image.new_full((len(image),), -torch.inf)
         column_lse = image.new_full((starts[-1],), -torch.inf)
         scaled = image * scale.to(dtype)
+        leave_out = _leave_out(relatives, owners, exchange, lengths)
         for process, block in exchange.blocks(text, lengths):
             part = column_lse[starts[process] :][: len(block)]
             for rows, columns in tiles(len(image), len(block)):
-                logits = scaled[rows] @ block[columns].T
+                logits = leave_out(scaled[rows] @ block[columns].T, process, rows, columns)
                 row_lse[rows] = torch.logaddexp(row_lse[rows], logits.logsumexp(1))
                 part[columns] = torch.logaddexp(part[columns], logits.logsumexp(0))
         column_lse = exchange.logsumexp(column_lse)
@@ -113,6 +139,7 @@ class _ClipLoss(torch.autograd.Function):
         shares = _shares(owners, len(image), num_images, dtype)
         ctx.save_for_backward(image_features, text_features, scale, owners, row_lse, column_lse)
         ctx.exchange, ctx.num_images, ctx.lengths = exchange, num_images, lengths
+        ctx.leave_out = leave_out
         own_lse = column_lse[starts[exchange.rank] :][: len(text)]
         to_text = row_lse.sum() / num_images - (positives * shares).sum()
         return exchange.total((to_text + (own_lse - positives).sum() / starts[-1]) / 2)
@@ -137,7 +164,7 @@ class _ClipLoss(torch.autograd.Function):
                 torch.index_select(image, 0, owners, out=text_sum).mul_(-weight.unsqueeze(1))
             normalisers = column_lse[starts[process] :]
             for rows, columns in tiles(len(image), len(block)):
-                logits = scaled[rows] @ block[columns].T
+                logits = ctx.leave_out(scaled[rows] @ block[columns].T, process, rows, columns)
                 weights = (logits - normalisers[columns]).exp_()
                 weights += logits.sub_(row_lse[rows, None]).exp_()
                 image_sum[rows].addmm_(weights, block[columns])
@@ -152,7 +179,26 @@ class _ClipLoss(torch.autograd.Function):
             scale_grad.to(scale.dtype).reshape(scale.shape),
             None,
             None,
+            None,
         )
+
+
+def _leave_out(
+    relatives: Relatives | None, owners: Tensor, exchange: Exchange, lengths: Sequence[int]
+) -> Callable[[Tensor, int, slice, slice], Tensor]:
+    """Return what takes a process's tile of logits and puts -inf where relatives meet."""
+    if relatives is None:
+        return lambda logits, process, rows, columns: logits
+    texts = dict(exchange.blocks(relatives.made[owners], lengths))
+
+    def leave_out(logits: Tensor, process: int, rows: slice, columns: slice) -> Tensor:
+        mask = relatives.mask(rows, texts[process][columns])
+        if process == exchange.rank:
+            numbers = torch.arange(rows.start, rows.stop, device=owners.device)
+            mask &= owners[columns] != numbers.unsqueeze(1)
+        return logits.masked_fill_(mask, -torch.inf)
+
+    return leave_out
 
 
 def _shares(owners: Tensor, own_images: int, num_images: int, dtype: torch.dtype) -> Tensor:

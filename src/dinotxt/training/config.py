@@ -1,25 +1,24 @@
 """The configuration of a training run: what ``dinotxt train`` reads."""
 
-import difflib
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator
 
-from dinotxt.config import Config, load_config
+from dinotxt.config import configuration, load_config
 from dinotxt.data.pictures import ChannelMapping, TransformConfig, ViewConfig
 from dinotxt.data.streaming import StreamConfig
-from dinotxt.errors import ConfigError
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.models.config import ModelConfig, changes_patches
+from dinotxt.recipes import recipe_path
 
 Exchanged = Literal["ring", "gather"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class ComputeConfig(Config):
+@configuration
+class ComputeConfig:
     """Speed and memory. But for ``precision``, the keys change results by rounding alone.
 
     Attributes:
@@ -41,7 +40,8 @@ class ComputeConfig(Config):
     activation_checkpointing: bool = False
 
 
-class GramConfig(Config):
+@configuration
+class GramConfig:
     """Keep the similarities among a picture's patches, as DINOv3's text training can.
 
     The squared difference of two Gram matrices, that of the vision head's patches and that of the
@@ -58,11 +58,8 @@ class GramConfig(Config):
     patches: Annotated[int, Field(ge=2)] | None = None
 
 
-class _LossConfig(Config):
-    gram: GramConfig | None = None
-
-
-class ClipLossConfig(_LossConfig):
+@configuration
+class ClipLossConfig:
     """The softmax loss of CLIP (the paper's).
 
     Attributes:
@@ -70,9 +67,11 @@ class ClipLossConfig(_LossConfig):
     """
 
     kind: Literal["clip"] = "clip"
+    gram: GramConfig | None = None
 
 
-class SigmoidLossConfig(_LossConfig):
+@configuration
+class SigmoidLossConfig:
     """The sigmoid loss of SigLIP, with a trained bias.
 
     Attributes:
@@ -82,19 +81,39 @@ class SigmoidLossConfig(_LossConfig):
 
     kind: Literal["sigmoid"] = "sigmoid"
     bias: float = -10.0
+    gram: GramConfig | None = None
 
 
 LossConfig = Annotated[ClipLossConfig | SigmoidLossConfig, Field(discriminator="kind")]
 
 
-class DataConfig(Config):
+@configuration
+class SourceConfig:
+    """One of several sets of training pairs.
+
+    Attributes:
+        path: The pairs: any form of ``--data``.
+        weight: Its part of each batch, as against the weights of the others.
+        cache: A folder that ``dinotxt cache`` wrote for ``path``; None: read the pictures.
+    """
+
+    path: str
+    weight: Positive = 1.0
+    cache: Path | None = None
+
+
+@configuration
+class DataConfig:
     """What the run sees.
 
     Attributes:
-        train: The pairs: any form of ``--data``.
+        train: The pairs: any form of ``--data``, or several of them as a list of ``{path, weight,
+            cache}``. Each batch then holds the same number of pairs of a source, by its weight,
+            and each source has epochs of its own.
         val: Pairs for the validation, or the share of ``train`` that is set apart (chosen by a
             hash of the key, so the same pictures every time); None: no validation.
-        cache: A folder that ``dinotxt cache`` wrote for ``train``; None: read the pictures.
+        cache: A folder that ``dinotxt cache`` wrote for ``train``, where that is one path; None:
+            read the pictures.
         val_cache: A folder that ``dinotxt cache`` wrote for ``val``, without views; None: the
             frozen tokens are computed once when the run starts.
         curation: A curation folder with the draws of each epoch.
@@ -116,7 +135,11 @@ class DataConfig(Config):
         max_skipped: The share of pairs that may turn out to be unusable before the run stops.
     """
 
-    train: str
+    train: Annotated[
+        Annotated[str, Tag("path")]
+        | Annotated[tuple[SourceConfig, ...], Field(min_length=1), Tag("sources")],
+        Discriminator(lambda value: "path" if isinstance(value, str) else "sources"),
+    ]
     val: str | Annotated[float, Field(gt=0, lt=1)] | None = None
     cache: Path | None = None
     val_cache: Path | None = None
@@ -144,23 +167,45 @@ class DataConfig(Config):
         except ValueError:
             return value
 
-    @property
-    def streaming(self) -> StreamConfig | None:
-        """Return how the training pairs are streamed; None where they are not."""
-        return self.stream or (StreamConfig() if "://" in self.train else None)
-
-    @model_validator(mode="after")
-    def _check_stream(self) -> "DataConfig":
-        if self.streaming is None:
-            return self
-        if self.cache is not None or self.curation is not None:
+    def __post_init__(self) -> None:
+        """Check how the keys go together."""
+        if not isinstance(self.train, str):
+            for name in ("cache", "curation"):
+                if getattr(self, name) is not None:
+                    own = ": give each source its own `cache`" if name == "cache" else ""
+                    raise ValueError(f"{name} goes with one path in train, not with a list{own}")
+        if self.is_cached and any(source.cache is None for source in self.sources):
+            raise ValueError("train: give every source a cache, or none")
+        if not self.is_streamed:
+            return
+        if self.is_cached or self.curation is not None:
             raise ValueError(
                 "a stream cannot have a cache or a curation, which need every pair at hand: use "
                 "local tars and set data.stream to null"
             )
         if isinstance(self.val, float):
             raise ValueError("a stream cannot set a share apart: let data.val name other data")
-        return self
+
+    @property
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """Return the sets of training pairs, one or more."""
+        if isinstance(self.train, str):
+            return (SourceConfig(path=self.train, cache=self.cache),)
+        return self.train
+
+    @property
+    def is_cached(self) -> bool:
+        """Tell if any training pairs are read from a cache."""
+        return any(source.cache is not None for source in self.sources)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Tell if any training pairs come as a stream."""
+        return any(self.streaming(source.path) is not None for source in self.sources)
+
+    def streaming(self, path: str) -> StreamConfig | None:
+        """Return how the pairs of a source are streamed; None where they are not."""
+        return self.stream or (StreamConfig() if "://" in path else None)
 
     def transform(self, mean: tuple[float, ...], std: tuple[float, ...]) -> TransformConfig:
         """Return the transform of the validation, and of training without views.
@@ -182,7 +227,8 @@ class DataConfig(Config):
         )
 
 
-class GroupConfig(Config):
+@configuration
+class GroupConfig:
     """Other settings for some parameters.
 
     Attributes:
@@ -196,7 +242,8 @@ class GroupConfig(Config):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
 
 
-class AdamWConfig(Config):
+@configuration
+class AdamWConfig:
     """AdamW, with a linear warm-up and a cosine to zero.
 
     Attributes:
@@ -222,7 +269,8 @@ class AdamWConfig(Config):
     average: Fraction | None = None
 
 
-class RidgeConfig(Config):
+@configuration
+class RidgeConfig:
     """A closed-form start for a linear head: predict whitened caption vectors from pooled tokens.
 
     Attributes:
@@ -237,7 +285,8 @@ class RidgeConfig(Config):
     passes: PositiveInt = 1
 
 
-class ModelStartConfig(Config):
+@configuration
+class ModelStartConfig:
     """The weights of a saved model of the same architecture.
 
     Attributes:
@@ -253,7 +302,43 @@ class ModelStartConfig(Config):
 StartConfig = Annotated[RidgeConfig | ModelStartConfig, Field(discriminator="kind")]
 
 
-class CheckpointConfig(Config):
+@configuration
+class ClassifierConfig:
+    """Pairs that a classifier on the frozen backbone makes: features of its classes, their names.
+
+    Such a picture of a class is the feature of a training picture, moved along the class's weights
+    (times the covariance of all features) until the class leads every other one by ``margin``.
+    Its caption is a name of the class or of a kind that it belongs to; pairs whose class lies under
+    the other's caption are no negatives of each other.
+
+    Attributes:
+        share: Of every batch.
+        names: ``imagenet``, or a file with a line a class, in the classifier's order: its names by
+            ``|``, and its kinds from near to far, each behind a ``<``: ``tabby | tabby cat < cat``.
+        weights: A file with the classifier's matrix ``weight [C, D]`` and ``bias [C]``
+            (``.safetensors``, ``.pth``); None: the one that comes with the backbone.
+        feature: What the classifier reads: the average patch (``avg``) or the ``cls`` token.
+        clip: Whether features are never negative (they follow a ReLU), so made ones neither.
+        margin: By how many logits the class leads.
+        shrinkage: How much of the covariance is replaced by its mean on the diagonal.
+        own_share: Captions with a name of the class itself, half of them the first one.
+        templates: What captions are made with, in equal parts.
+    """
+
+    kind: Literal["classifier"] = "classifier"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.35
+    names: str = "imagenet"
+    weights: Path | None = None
+    feature: Literal["avg", "cls"] = "avg"
+    clip: bool = True
+    margin: Positive = 8.0
+    shrinkage: Annotated[float, Field(gt=0, le=1)] = 0.05
+    own_share: Annotated[float, Field(ge=0, le=1)] = 0.6
+    templates: Annotated[tuple[str, ...], Field(min_length=1)] = ("{}", "a photo of a {}.")
+
+
+@configuration
+class CheckpointConfig:
     """What is written of a run.
 
     Attributes:
@@ -267,13 +352,15 @@ class CheckpointConfig(Config):
     model_dtype: Literal["float32", "float16"] = "float32"
 
 
-class EvaluateConfig(Config):
+@configuration
+class EvaluateConfig:
     """How often to run the validation, in steps; the last step always does."""
 
     every: PositiveInt = 200
 
 
-class TrainConfig(Config):
+@configuration
+class TrainConfig:
     """Everything that decides the outcome of a run.
 
     Attributes:
@@ -285,6 +372,7 @@ class TrainConfig(Config):
             its share of the batch: two passes (gradient caching) with equal results, but for
             ``data.mixup`` and dropout, which are drawn micro-batch by micro-batch.
         start: What the trained parameters start from besides their usual initialisation.
+        teachers: What makes further pairs of each batch: ``classifier``, or that with settings.
         inference: How the model is best used; saved beside its weights.
         compute: Precision, memory and what several processes share.
     """
@@ -299,18 +387,24 @@ class TrainConfig(Config):
     optim: AdamWConfig = AdamWConfig()
     loss: LossConfig = ClipLossConfig()
     start: StartConfig | None = None
+    teachers: ClassifierConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     inference: InferenceDefaults = InferenceDefaults()
     compute: ComputeConfig = ComputeConfig()
 
-    @model_validator(mode="after")
-    def _check(self) -> "TrainConfig":
+    @field_validator("teachers", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return {"kind": value} if isinstance(value, str) else value
+
+    def __post_init__(self) -> None:
+        """Check how the sections go together."""
         if self.data.curation is not None and self.data.captions != "drawn":
             raise ValueError("data.curation draws single captions: set data.captions to drawn")
         if self.data.curation is not None and self.start is not None:
             raise ValueError("start reads all pairs, curated or not: set it to null")
-        if self.data.streaming is not None and self.start is not None:
+        if self.data.is_streamed and self.start is not None:
             raise ValueError("start reads all pairs in order, not a stream: set it to null")
         if self.data.captions == "all" and self.loss.kind != "clip":
             raise ValueError("data.captions: all needs loss.kind clip")
@@ -322,7 +416,18 @@ class TrainConfig(Config):
                 "leaves them as they are: set model.vision_head.num_blocks or dim, or loss.gram "
                 "to null"
             )
-        return self
+        self._check_teachers()
+
+    def _check_teachers(self) -> None:
+        if self.teachers is None:
+            return
+        if self.loss.kind != "clip" or self.data.curation is not None:
+            raise ValueError("teachers need loss.kind clip and no data.curation")
+        if self.teachers.feature == "cls" and self.model.vision_head.pooling != "cls":
+            raise ValueError(
+                "teachers: a classifier on the cls token says nothing of patches: set "
+                "model.vision_head.pooling to cls"
+            )
 
     @classmethod
     def from_yaml(cls, source: str | Path, *overrides: str) -> "TrainConfig":
@@ -332,26 +437,3 @@ class TrainConfig(Config):
             ConfigError: If there is no such recipe or file, or a key or value does not fit.
         """
         return load_config(cls, recipe_path(source), overrides)
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with the package."""
-    folder = Path(str(files("dinotxt"))) / "recipes"
-    return sorted(path.stem for path in folder.glob("*.yaml"))
-
-
-def recipe_path(source: str | Path) -> Path:
-    """Find the file of a recipe name, or pass on the path of a YAML file.
-
-    Raises:
-        ConfigError: If it is neither; the message names the nearest recipe.
-    """
-    path = Path(source)
-    if path.suffix in {".yaml", ".yml"}:
-        return path
-    names = recipe_names()
-    if str(source) in names:
-        return Path(str(files("dinotxt"))) / "recipes" / f"{source}.yaml"
-    nearest = difflib.get_close_matches(str(source), names, n=1, cutoff=0.5)
-    hint = f"did you mean `{nearest[0]}`?" if nearest else f"recipes: {', '.join(names)}"
-    raise ConfigError(f"{source!s}: no such recipe or YAML file; {hint}")

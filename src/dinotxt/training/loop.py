@@ -152,14 +152,13 @@ class Loop:
         self.ledger = Ledger.of_run(model, config)
         self.gflops: float = state.get("gflops", 0.0)
         if config.start is not None and not state:
-            assert isinstance(self.data.batches, Batches)
-            start(
-                model.to(world.device).eval(), self.data.batches, config.start, device=world.device
-            )
+            real = [part for part in self.data.batches.parts() if isinstance(part, Batches)]
+            start(model.to(world.device).eval(), real, config.start, device=world.device)
         self.learner = Learner(
             model,
             config,
             world=world,
+            lies_under=self.data.lies_under,
             state=state.get("learner"),
             source=self.checkpoints.path(self.step),
         )
@@ -191,7 +190,7 @@ class Loop:
         batches = self.data.batches.steps(
             self.step,
             steps,
-            num_workers=0 if data.cache else data.num_workers,
+            num_workers=0 if data.is_cached else data.num_workers,
             timeout=data.timeout,
         )
         with StopRequest() as stop:
@@ -311,14 +310,13 @@ class Loop:
         state = self.checkpoints.load() or {}
         if state and state["data"] != self.data.fingerprint:
             raise DataError(
-                f"{self.config.output} began with other pairs than {self.config.data.train} holds "
-                "now: put them back or choose another `output`."
+                f"{self.config.output} began with other pairs than data.train holds now: put them "
+                "back or choose another `output`."
             )
         return state
 
     def _diverged(self, step: int, what: str) -> DinotxtError:
-        pairs = self.data.batches.sampler.indices(step - 1)[:8]
-        names = ", ".join(self.data.keys[index] for index in pairs)
+        names = ", ".join(self.data.batches.names(step - 1)[:8])
         self.writer.wait()
         saved = self.checkpoints.steps()
         kept = f"step {saved[-1]} is the last good checkpoint" if saved else "nothing was saved yet"

@@ -2,32 +2,44 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from dinotxt.checkpoints.sources import find_classifier
 from dinotxt.data.features import FeatureStore
 from dinotxt.data.order import CuratedPairs, CuratedSampler, EpochSampler, pair_ids
 from dinotxt.data.pictures import RandomView, Transform, TransformConfig
 from dinotxt.data.readers import Pair, expand, read_pairs
-from dinotxt.data.streaming import StreamConfig
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_json
 from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision import Backbone
 from dinotxt.results.skip import OnSkip, Skip
+from dinotxt.text.terms import read_terms
 from dinotxt.text.tokenizer import Tokenizer
-from dinotxt.training.config import DataConfig, TrainConfig
+from dinotxt.training.config import ClassifierConfig, DataConfig, SourceConfig, TrainConfig
 from dinotxt.training.distributed import World
 from dinotxt.training.feed import (
     Batches,
+    BatchReader,
     CachedTokens,
     CaptionTable,
+    ClassifierPairs,
+    MixedBatches,
     Pictures,
     Pooled,
+    RealFeatures,
     StreamBatches,
     Validation,
     VisionSource,
+    divide,
     local_data,
     needed_patches,
     open_stream,
@@ -44,25 +56,32 @@ class RunData:
     Attributes:
         batches: The training batches.
         validation: None without validation pairs.
-        keys: The key of every training pair.
         fingerprint: A hash of all keys and captions, so that a run cannot go on with other data.
+        lies_under: Which class of a teacher lies under which of its terms; None without one.
     """
 
-    batches: Batches | StreamBatches
+    batches: BatchReader
     validation: Validation | None
-    keys: Sequence[str]
     fingerprint: str
+    lies_under: Tensor | None = None
 
 
-def check_places(data: DataConfig) -> None:
+def check_places(config: TrainConfig) -> None:
     """Refuse pairs that are not there, before a backbone is downloaded or built.
 
     Raises:
         DataError: If a path means no file; streams are not looked at.
+        ConfigError: If there is a teacher and no cache for it.
     """
-    if data.streaming is not None:
+    data = config.data
+    if config.teachers is not None and not data.is_cached:
+        raise ConfigError(
+            "teachers begin with cached features: run `dinotxt cache` for data.train and set "
+            "data.cache, or the `cache` of each source."
+        )
+    if data.is_streamed:
         return
-    for place in (data.train, data.val):
+    for place in (*(source.path for source in data.sources), data.val):
         if isinstance(place, str):
             file = place.rpartition("#")[0] if ".json#" in place else place
             expand(file, lambda _: None)
@@ -94,6 +113,24 @@ def _published(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]
     return tuple(content.get("image_mean", ())), tuple(content.get("image_std", ()))
 
 
+class _Part(TypedDict, total=False):
+    """Which part of a batch a process gets, in which pieces."""
+
+    micro_batch_size: int | None
+    rank: int
+    num_ranks: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A set of training pairs: its batches, its pairs where they are known, and those set apart."""
+
+    batches: BatchReader
+    pairs: Sequence[Pair] = ()
+    held_out: Sequence[Pair] = ()
+    fingerprint: str = ""
+
+
 class RunBuilder:
     """Builds the data of a run around its model.
 
@@ -122,6 +159,9 @@ class RunBuilder:
         self.transform = transform
         self.world = world
         self.on_skip = on_skip
+        self._part = _Part(
+            micro_batch_size=config.micro_batch_size, rank=world.rank, num_ranks=world.size
+        )
 
     def build(self) -> RunData:
         """Read the pairs and build the batches and the validation.
@@ -130,65 +170,109 @@ class RunBuilder:
             DataError: If pairs cannot be read, or a cache is of another backbone or transform.
             ConfigError: If there are fewer pairs than one batch needs.
         """
-        if self.config.data.streaming is not None:
-            return self._streamed(self.config.data.streaming)
-        train, held_out = _split_pairs(self.config.data, self.on_skip)
-        train, batches = self._batches(train)
+        config, data = self.config, self.config.data
+        made = round(config.teachers.share * config.batch_size) if config.teachers else 0
+        counts = divide(config.batch_size - made, [source.weight for source in data.sources])
+        sources = [
+            self._source(source, count, _source_seed(config.seed, number))
+            for number, (source, count) in enumerate(zip(data.sources, counts, strict=True))
+        ]
+        held_out = [pair for source in sources for pair in source.held_out]
+        if isinstance(data.val, str):
+            place = local_data(data.val, data.stream, self.on_skip)
+            held_out = read_pairs(place, on_skip=self.on_skip)
         validation = None
         if held_out:
             held_out, validation = self._validation(held_out)
-        keys = tuple(pair.key for pair in train)
-        fingerprint = _fingerprint(train, held_out)
-        if self.config.data.curation is not None:
-            fingerprint += f"-{CuratedPairs(self.config.data.curation).fingerprint}"
-        return RunData(batches, validation, keys, fingerprint)
+        prints = [source.fingerprint for source in sources if source.fingerprint]
+        prints.append(_fingerprint(*(source.pairs for source in sources), held_out))
+        if data.curation is not None:
+            prints.append(CuratedPairs(data.curation).fingerprint)
+        batches, lies_under = [source.batches for source in sources], None
+        if config.teachers is not None:
+            teacher = self._teacher(config.teachers, batches, made)
+            batches.append(teacher)
+            prints.append(teacher.fingerprint)
+            lies_under = torch.from_numpy(teacher.terms.lies_under())
+        return RunData(self._mixed(batches), validation, "-".join(prints), lies_under)
 
-    def _streamed(self, settings: StreamConfig) -> RunData:
-        stream = open_stream(
-            self.config,
-            settings,
-            self.tokenizer,
-            self.transform,
-            on_skip=self.on_skip,
-            ranks=(self.world.rank, self.world.size),
-        )
-        held_out: list[Pair] = []
-        validation = None
-        if isinstance(self.config.data.val, str):
-            data = local_data(self.config.data.val, settings, self.on_skip)
-            held_out, validation = self._validation(read_pairs(data, on_skip=self.on_skip))
-        fingerprint = f"{stream.fingerprint}-{_fingerprint(held_out)}"
-        return RunData(stream.batches, validation, stream.keys, fingerprint)
+    def _mixed(self, sources: Sequence[BatchReader]) -> BatchReader:
+        """Return the micro-batches of this process."""
+        if len(sources) == 1:
+            return sources[0]
+        return MixedBatches(sources, **self._part)
 
-    def _batches(self, pairs: list[Pair]) -> tuple[list[Pair], Batches]:
+    def _source(self, source: SourceConfig, count: int, seed: int) -> _Source:
+        """Read a set of pairs; alone, its batches are those of this process."""
         config, data = self.config, self.config.data
+        is_alone = count == config.batch_size
+        part = self._part if is_alone else {}
         view = RandomView(data.views, self.transform) if data.views else None
-        kind = needed_patches(config)
-        pairs, vision = self._vision(pairs, data.cache, view, kind)
+        settings = data.streaming(source.path)
+        if settings is not None:
+            if not is_alone:
+                settings = replace(settings, lanes=math.gcd(settings.lanes, count))
+            reader, order, fingerprint = open_stream(
+                source.path, settings, batch_size=count, seed=seed, on_skip=self.on_skip
+            )
+            stream = StreamBatches(
+                reader,
+                order,
+                self.transform,
+                self.tokenizer,
+                seed=seed,
+                view=view,
+                all_captions=data.captions != "drawn",
+                **part,
+            )
+            return _Source(stream, fingerprint=fingerprint)
+        pairs, held_out = _split_pairs(source.path, data.val, self.on_skip)
+        pairs, vision = self._vision(pairs, source.cache, view, needed_patches(config), seed)
         batches = Batches(
             vision,
-            self._captions(pairs),
-            self._sampler(pairs),
-            micro_batch_size=config.micro_batch_size or config.batch_size,
+            self._captions(pairs, seed),
+            self._sampler(pairs, count, seed),
+            keys=tuple(pair.key for pair in pairs),
             all_captions=data.captions != "drawn",
-            rank=self.world.rank,
-            num_ranks=self.world.size,
+            **part,
         )
-        return pairs, batches
+        return _Source(batches, pairs, held_out)
 
-    def _sampler(self, pairs: list[Pair]) -> EpochSampler | CuratedSampler:
-        config = self.config
-        if config.data.curation is None:
-            return EpochSampler(len(pairs), config.batch_size, config.seed)
-        curated = CuratedPairs(config.data.curation)
-        return CuratedSampler(pair_ids(pairs), curated, config.batch_size, config.seed)
+    def _teacher(
+        self, config: ClassifierConfig, sources: Sequence[BatchReader], count: int
+    ) -> ClassifierPairs:
+        local = [source for source in sources if isinstance(source, Batches)]
+        real = RealFeatures([one.vision for one in local], [one.num_items for one in local])
+        is_seen = config.feature == "avg" and "cls" in self.model.vision_head.config.pooling
+        if is_seen and real.has_own_cls():
+            raise ConfigError(
+                "teachers: a classifier on the average patch says nothing of this backbone's cls "
+                "token: set model.vision_head.pooling to avg."
+            )
+        return ClassifierPairs(
+            config,
+            find_classifier(self.model.backbone, config.weights),
+            read_terms(config.names),
+            real,
+            self.tokenizer,
+            count=count,
+            seed=self.config.seed,
+            all_captions=self.config.data.captions != "drawn",
+        )
+
+    def _sampler(self, pairs: list[Pair], count: int, seed: int) -> EpochSampler | CuratedSampler:
+        if self.config.data.curation is None:
+            return EpochSampler(len(pairs), count, seed)
+        curated = CuratedPairs(self.config.data.curation)
+        return CuratedSampler(pair_ids(pairs), curated, count, seed)
 
     def _validation(self, pairs: list[Pair]) -> tuple[list[Pair], Validation]:
         kind = pooled_kind(self.config.model.vision_head)
-        pairs, vision = self._vision(pairs, self.config.data.val_cache, None, kind)
+        seed = self.config.seed
+        pairs, vision = self._vision(pairs, self.config.data.val_cache, None, kind, seed)
         validation = Validation(
             vision,
-            self._captions(pairs),
+            self._captions(pairs, seed),
             num_pairs=len(pairs),
             world=self.world,
             num_workers=self.config.data.num_workers,
@@ -197,29 +281,42 @@ class RunBuilder:
         return pairs, validation
 
     def _vision(
-        self, pairs: list[Pair], cache: Path | None, view: RandomView | None, kind: Pooled | None
+        self,
+        pairs: list[Pair],
+        cache: Path | None,
+        view: RandomView | None,
+        kind: Pooled | None,
+        seed: int,
     ) -> tuple[list[Pair], VisionSource]:
         if cache is None:
-            return pairs, Pictures(pairs, self.transform, view=view, seed=self.config.seed)
+            return pairs, Pictures(pairs, self.transform, view=view, seed=seed)
         store = _open_cache(cache, self.config.data, self.model, self.transform)
         pairs, rows = _cached(store, pairs, self.on_skip)
-        return pairs, CachedTokens(store, rows, kind=kind, seed=self.config.seed)
+        return pairs, CachedTokens(store, rows, kind=kind, seed=seed)
 
-    def _captions(self, pairs: Sequence[Pair]) -> CaptionTable:
+    def _captions(self, pairs: Sequence[Pair], seed: int) -> CaptionTable:
         captions = [pair.captions for pair in pairs]
-        return CaptionTable(captions, self.tokenizer, seed=self.config.seed)
+        return CaptionTable(captions, self.tokenizer, seed=seed)
 
 
-def _split_pairs(data: DataConfig, on_skip: OnSkip) -> tuple[list[Pair], list[Pair]]:
-    pairs = read_pairs(data.train, on_skip=on_skip)
-    if data.val is None:
+def _source_seed(seed: int, number: int) -> int:
+    """Return the seed of a source's draws: the run's for the first."""
+    if number == 0:
+        return seed
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
+
+
+def _split_pairs(
+    path: str, val: str | float | None, on_skip: OnSkip
+) -> tuple[list[Pair], list[Pair]]:
+    """Return the pairs to train on, and a share of them that is set apart where one is given."""
+    pairs = read_pairs(path, on_skip=on_skip)
+    if not isinstance(val, float):
         return pairs, []
-    if isinstance(data.val, str):
-        return pairs, read_pairs(local_data(data.val, None, on_skip), on_skip=on_skip)
-    count = max(1, round(data.val * len(pairs)))
+    count = max(1, round(val * len(pairs)))
     if count >= len(pairs):
         raise ConfigError(
-            f"data.val: a share of {data.val} of {len(pairs)} pairs leaves none for training; "
+            f"data.val: a share of {val} of {len(pairs)} pairs leaves none for training; "
             "lower it, add pairs or name a validation set."
         )
     chosen = {pair.key for pair in sorted(pairs, key=lambda pair: _digest(pair.key))[:count]}

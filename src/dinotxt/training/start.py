@@ -5,8 +5,9 @@ pairs it beats what contrastive training reaches from random weights, above all 
 name few of the things that patches show; the training then only refines it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 import numpy as np
@@ -20,7 +21,7 @@ from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.text import PretrainedTextEncoder
 from dinotxt.models.vision import RawCls, Standardize
 from dinotxt.training.config import ModelStartConfig, RidgeConfig
-from dinotxt.training.feed import Batches, as_pooled, move
+from dinotxt.training.feed import Batches, Moments, as_pooled, move
 
 _PAIRS = 128
 _STD_FLOOR = 1e-3
@@ -30,7 +31,7 @@ _EIGENVALUE_FLOOR = 1e-4  # of the largest one
 
 def start(
     model: DinoTxt,
-    batches: Batches,
+    batches: Sequence[Batches],
     config: RidgeConfig | ModelStartConfig,
     *,
     device: torch.device,
@@ -59,29 +60,6 @@ def _fresh(model: DinoTxt, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: value for name, value in own.items() if name.startswith(prefixes)}
 
 
-class _Moments:
-    """The mean and covariance of rows that come in parts, in float64."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total: Tensor | float = 0.0
-        self.products: Tensor | float = 0.0
-
-    def add(self, rows: Tensor) -> None:
-        rows = rows.double()
-        self.count += len(rows)
-        self.total = self.total + rows.sum(0)
-        self.products = self.products + rows.T @ rows
-
-    @property
-    def mean(self) -> Tensor:
-        return torch.as_tensor(self.total) / self.count
-
-    @property
-    def covariance(self) -> Tensor:
-        return torch.as_tensor(self.products) / self.count - torch.outer(self.mean, self.mean)
-
-
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """The parameters that the regression sets."""
@@ -95,7 +73,7 @@ class _Parts:
 
 @torch.no_grad()
 def start_from_ridge(
-    model: DinoTxt, batches: Batches, config: RidgeConfig, *, device: torch.device
+    model: DinoTxt, batches: Sequence[Batches], config: RidgeConfig, *, device: torch.device
 ) -> None:
     """Set the head's norm and projection and the text projection of a model.
 
@@ -105,7 +83,7 @@ def start_from_ridge(
 
     Args:
         model: The model on ``device``, in eval mode.
-        batches: The training batches, for their pictures and captions.
+        batches: The batches of each source, for their pictures and captions.
         config: The settings.
         device: Where to compute tokens and vectors.
 
@@ -113,9 +91,10 @@ def start_from_ridge(
         ConfigError: If the model is not a linear head on a pretrained text encoder.
     """
     parts = _parts(model)
-    joint, captions, raw = _Moments(), _Moments(), _Moments()
+    joint, captions, raw = Moments(), Moments(), Moments()
     width = parts.vision.in_features
-    for image, cls, text, mean_text in _vectors(model, batches, config.passes, device):
+    vectors = (_vectors(model, source, config.passes, device) for source in batches)
+    for image, cls, text, mean_text in chain.from_iterable(vectors):
         joint.add(torch.cat([image, mean_text], dim=1))
         captions.add(text)
         if parts.raw is not None:
@@ -139,7 +118,7 @@ def start_from_ridge(
     _start_cls_half(parts, raw, captions)
 
 
-def _start_cls_half(parts: _Parts, raw: _Moments, captions: _Moments) -> None:
+def _start_cls_half(parts: _Parts, raw: Moments, captions: Moments) -> None:
     """Set the norms of the raw cls half; its texts start at the mean picture."""
     if parts.raw is not None:
         deviation = raw.covariance.diagonal().clamp(min=0).sqrt()
@@ -179,8 +158,8 @@ def _vectors(
     model: DinoTxt, batches: Batches, passes: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Yield average patches and cls ``[b, D]``, caption vectors ``[t, H]``, means ``[b, H]``."""
-    for start in range(0, batches.sampler.num_items, _PAIRS):
-        pairs = np.arange(start, min(start + _PAIRS, batches.sampler.num_items))
+    for start in range(0, batches.num_items, _PAIRS):
+        pairs = np.arange(start, min(start + _PAIRS, batches.num_items))
         views = [batches.vision.read(pairs, number)[:2] for number in range(passes)]
         read = views[0][1]  # a picture that cannot be read fails in every pass
         if not len(read):

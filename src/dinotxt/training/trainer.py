@@ -57,7 +57,7 @@ class Trainer:
             BackendError: If another process of the run is gone.
             DinotxtError: If the loss is not finite, or a signal stopped the run.
         """
-        check_places(self.config.data)
+        check_places(self.config)
         output = self.config.output
         with _full_disk_told(output), joined(self.device) as world, torch.random.fork_rng():
             is_first = world.is_first

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dinotxt.losses import contrastive
-from dinotxt.losses.contrastive import clip_loss, sigmoid_loss
+from dinotxt.losses.contrastive import Relatives, clip_loss, sigmoid_loss
 
 
 def features(count: int, width: int = 8, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,3 +115,43 @@ def test_chunked_sigmoid_loss_and_gradients_equal_the_plain_loss(
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-10)
     for gradient, target in zip(torch.autograd.grad(loss * 2, values), wanted, strict=True):
         torch.testing.assert_close(gradient, target, rtol=0, atol=1e-10)
+
+
+def _dense(image: Tensor, text: Tensor, scale: Tensor, owners: Tensor, mask: Tensor) -> Tensor:
+    """The loss by its definition, with a matrix of all logits."""
+    logits = (scale * image @ text.T).masked_fill(mask, -torch.inf)
+    positives = (scale * image[owners] * text).sum(1)
+    counts = owners.bincount(minlength=len(image))
+    to_text = (logits.logsumexp(1)[owners] - positives) / counts[owners] / len(image)
+    return (to_text.sum() + (logits.logsumexp(0) - positives).mean()) / 2
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_relatives_are_no_negatives(monkeypatch: pytest.MonkeyPatch, several: bool) -> None:
+    monkeypatch.setattr(contrastive, "ROWS", 3)
+    monkeypatch.setattr(contrastive, "COLUMNS", 4)
+    generator = torch.Generator().manual_seed(1)
+    owners = torch.arange(10).repeat_interleave(2 if several else 1)
+    image = torch.randn(10, 6, generator=generator, dtype=torch.float64)
+    text = torch.randn(len(owners), 6, generator=generator, dtype=torch.float64)
+    scale = torch.tensor(5.0, dtype=torch.float64)
+    made = torch.tensor([[-1, -1]] * 5 + [[0, 0], [0, 2], [1, 1], [1, 2], [2, 3]])
+    under = torch.zeros(
+        5, 4, dtype=torch.bool
+    )  # the terms 0, 1 and 3 are names, 2 is a kind of 0, 1
+    for term, number in ((0, 0), (1, 1), (2, 0), (2, 1), (3, 2)):
+        under[term, number] = True
+    mask = torch.zeros(10, len(owners), dtype=torch.bool)
+    for row, (number, term) in enumerate(made.tolist()):
+        for column, owner in enumerate(owners.tolist()):
+            other_number, other_term = made[owner].tolist()
+            if owner != row and min(number, other_number) >= 0:
+                mask[row, column] = bool(under[other_term, number] | under[term, other_number])
+    assert mask[5:,].sum() == 10 * (2 if several else 1)
+    inputs = [x.requires_grad_() for x in (image, text, scale)]
+    expected = _dense(*inputs, owners, mask)
+    wanted = torch.autograd.grad(expected, inputs)
+    found = clip_loss(*inputs, owners, relatives=Relatives(made, under))
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(torch.autograd.grad(found, inputs), wanted, strict=True):
+        torch.testing.assert_close(one, other)

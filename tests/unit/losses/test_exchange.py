@@ -10,11 +10,15 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from dinotxt.losses import Exchange, Gather, Ring, clip_loss, contrastive, sigmoid_loss
+from dinotxt.losses import Exchange, Gather, Relatives, Ring, clip_loss, contrastive, sigmoid_loss
 
 Together = Callable[[int, Callable[[int], Any]], list[Any]]
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor | None, Exchange], Tensor]
 IMAGES = {2: (5, 3), 4: (3, 1, 4, 2)}
+MADE = torch.tensor(
+    [[0, 0], [-1, -1], [1, 2], [0, 1], [2, 0], [1, 1], [-1, -1], [2, 2], [0, 2], [1, 0]]
+)
+UNDER = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).bool()
 OWNERS = (0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7, 8, 9, 9, 9)
 
 
@@ -22,6 +26,14 @@ def clip(
     image: Tensor, text: Tensor, scale: Tensor, owners: Tensor | None, exchange: Exchange
 ) -> Tensor:
     return clip_loss(image, text, scale, owners, exchange)
+
+
+def related(
+    image: Tensor, text: Tensor, scale: Tensor, owners: Tensor | None, exchange: Exchange
+) -> Tensor:
+    start = sum(IMAGES[exchange.size][: exchange.rank]) if exchange.size > 1 else 0
+    relatives = Relatives(MADE[start : start + len(image)], UNDER)
+    return clip_loss(image, text, scale, owners, exchange, relatives)
 
 
 def sigmoid(
@@ -57,7 +69,13 @@ def test_processes_give_the_loss_and_gradients_of_one(
     num_images = IMAGES[count]
     starts = [0, *accumulate(num_images)]
     every = torch.tensor([owner for owner in OWNERS if owner < starts[-1]])
-    cases: list[tuple[Loss, Tensor | None]] = [(clip, None), (clip, every), (sigmoid, None)]
+    cases: list[tuple[Loss, Tensor | None]] = [
+        (clip, None),
+        (clip, every),
+        (related, None),
+        (related, every),
+        (sigmoid, None),
+    ]
 
     def rows(rank: int, owners: Tensor | None) -> tuple[slice, slice, Tensor | None]:
         images = slice(starts[rank], starts[rank + 1])

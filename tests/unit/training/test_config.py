@@ -1,10 +1,12 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from dinotxt.data.pictures.channels import ChannelMapping
 from dinotxt.errors import ConfigError
-from dinotxt.training.config import TrainConfig, recipe_names
+from dinotxt.recipes import recipe_names
+from dinotxt.training.config import TrainConfig
 
 MINIMAL = """
 output: runs/mine
@@ -89,5 +91,5 @@ def test_channels_and_range_become_the_mapping_of_the_transform(file: Path) -> N
 
 def test_a_configuration_cannot_be_changed(file: Path) -> None:
     config = TrainConfig.from_yaml(file)
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(dataclasses.FrozenInstanceError):
         config.steps = 5  # type: ignore[misc]

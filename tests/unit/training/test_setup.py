@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ def build(config: TrainConfig, heard: list[Skip]) -> RunData:
     return builder.build()
 
 
+def keys(data: RunData) -> set[str]:
+    """The keys of the pairs of two epochs of four batches."""
+    return {name for step in range(8) for name in data.batches.names(step)}
+
+
 def backbone(**settings: object) -> Backbone:
     config = {"name": "vit_tiny_patch16_224", "weights": "random", "options": TINY} | settings
     return Backbone.from_config(BackboneConfig(**config))  # type: ignore[arg-type]
@@ -39,27 +45,27 @@ def test_a_share_sets_the_same_pairs_apart_whatever_their_order(
     settings = config("data.val=0.25", "batch_size=2")
     first = build(settings, [])
     assert first.validation is not None
-    assert (len(first.keys), first.validation.num_pairs) == (9, 3)
-    table = Path(settings.data.train)
+    assert (first.batches.num_items, first.validation.num_pairs) == (9, 3)
+    table = Path(settings.data.sources[0].path)
     head, *rows = table.read_text().splitlines()
     table.write_text("\n".join([head, *reversed(rows)]))
     second = build(settings, [])
-    assert set(second.keys) == set(first.keys)
+    assert keys(second) == keys(first)
     assert second.fingerprint != first.fingerprint
 
 
 def test_rows_without_a_caption_are_reported(config: Callable[..., TrainConfig]) -> None:
     settings = config("data.val=null")
-    with Path(settings.data.train).open("a") as stream:
+    with Path(settings.data.sources[0].path).open("a") as stream:
         stream.write("zz.png,\n")
     heard: list[Skip] = []
-    assert len(build(settings, heard).keys) == 12
+    assert build(settings, heard).batches.num_items == 12
     assert len(heard) == 1
 
 
 def test_no_pair_at_all_is_an_error(config: Callable[..., TrainConfig]) -> None:
     settings = config()
-    Path(settings.data.train).write_text("path,caption\n")
+    Path(settings.data.sources[0].path).write_text("path,caption\n")
     with pytest.raises(DataError, match="no usable pairs"):
         build(settings, [])
 
@@ -68,11 +74,8 @@ def test_the_mean_and_deviation_are_the_backbone_s_own_unless_stated(tmp_path: P
     data = DataConfig(train="x")
     assert transform_config(data, backbone()).mean == (0.5, 0.5, 0.5)  # timm's for this ViT
     five = backbone(in_channels=5)
-    assert (
-        transform_config(data.model_copy(update={"channels": (0, 1, 2, 3, 4)}), five).std
-        == (0.25,) * 5
-    )
-    stated = data.model_copy(update={"mean": (0.1, 0.2, 0.3)})
+    assert transform_config(replace(data, channels=(0, 1, 2, 3, 4)), five).std == (0.25,) * 5
+    stated = replace(data, mean=(0.1, 0.2, 0.3))
     assert transform_config(stated, backbone()).mean == (0.1, 0.2, 0.3)
     folder = backbone()
     folder.module.pretrained_cfg = {}

@@ -150,7 +150,7 @@ def test_the_start_is_the_ridge_solution_on_whitened_vectors() -> None:
     model, batches, images, vectors = problem()
     start_from_ridge(
         model,
-        batches,
+        [batches],
         RidgeConfig(penalty=0.3, whitening=0.5, passes=2),
         device=torch.device("cpu"),
     )
@@ -173,7 +173,7 @@ def test_the_start_is_the_ridge_solution_on_whitened_vectors() -> None:
 
 def test_pictures_find_their_captions_without_training() -> None:
     model, batches, _, vectors = problem()
-    start_from_ridge(model, batches, RidgeConfig(penalty=0.01), device=torch.device("cpu"))
+    start_from_ridge(model, [batches], RidgeConfig(penalty=0.01), device=torch.device("cpu"))
     tokens = batches.vision.read(np.arange(NUM_PAIRS), 0)[0]
     image = nn.functional.normalize(model.vision_head.pool(model.vision_head(tokens)), dim=1)
     text = model.text_encoder.projection(vectors).view(NUM_PAIRS, 2, HIDDEN).mean(1)
@@ -186,7 +186,7 @@ def test_a_raw_cls_half_starts_scaled_and_its_texts_at_the_mean_picture() -> Non
     raw = RawClsConfig(power=1.0, center=0.25)
     model, batches, images, vectors = problem(pooling="cls_avg", raw_cls=raw)
     config = RidgeConfig(passes=2)
-    start_from_ridge(model, batches, config, device=torch.device("cpu"))
+    start_from_ridge(model, [batches], config, device=torch.device("cpu"))
     rows = images.flatten(0, 1)
     spread = rows.std(0, unbiased=False)
     spread = spread + 0.1 * spread.mean()
@@ -205,4 +205,4 @@ def test_other_heads_are_refused() -> None:
     for head in ({"input_norm": "none"}, {"pooling": "cls_max"}, {"num_blocks": 1}):
         model, batches, _, _ = problem(**head)
         with pytest.raises(ConfigError, match=r"start\.kind: ridge needs"):
-            start_from_ridge(model, batches, RidgeConfig(), device=torch.device("cpu"))
+            start_from_ridge(model, [batches], RidgeConfig(), device=torch.device("cpu"))

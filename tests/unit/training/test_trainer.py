@@ -45,7 +45,7 @@ def cache(config: TrainConfig, path: Path, tokens: Any, views: int = 1) -> Path:
     drawn = None
     if config.data.views is not None:
         drawn = Views(RandomView(config.data.views, transform), count=views)
-    pairs = read_pairs(config.data.train)
+    pairs = read_pairs(config.data.sources[0].path)
     FeatureCacher(backbone, transform, pairs, path, tokens=tokens, views=drawn, device="cpu").run(
         num_workers=0
     )
@@ -271,7 +271,7 @@ def test_a_disk_that_takes_no_log_is_told_and_the_run_goes_on_from_its_checkpoin
 def test_other_pairs_under_the_same_path_are_refused(config: Make) -> None:
     settings = config("data.val=null")
     Trainer(settings).fit()
-    table = Path(settings.data.train)
+    table = Path(settings.data.sources[0].path)
     table.write_text(table.read_text().replace("a red square", "a red box"))
     with pytest.raises(DataError, match="began with other pairs"):
         Trainer(settings).fit()

@@ -10,7 +10,7 @@ from dinotxt.data.order.curated import (
     record_key,
 )
 from dinotxt.data.order.curated_sampler import CuratedSampler
-from dinotxt.data.order.sampler import EpochSampler, caption_index, view_index
+from dinotxt.data.order.sampler import EpochSampler, caption_index, uniform, view_index
 
 __all__ = [
     "KEEP_DTYPE",
@@ -23,5 +23,6 @@ __all__ = [
     "pair_id",
     "pair_ids",
     "record_key",
+    "uniform",
     "view_index",
 ]

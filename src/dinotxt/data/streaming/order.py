@@ -118,11 +118,11 @@ class StreamSampler:
         parts = [self._lane(epoch, lane, first, first + self._share) for lane in range(self._lanes)]
         return np.concatenate(parts)
 
-    def shards_ahead(self, step: int, part: slice) -> list[int]:
+    def shards_ahead(self, step: int, part: slice | NDArray[np.int64]) -> list[int]:
         """Return the shards of the next window of each lane that gives a part of the batch."""
         epoch = self._order(self.epoch(step))
         first = (step % self.steps_per_epoch) * self._share
-        lanes = sorted({place // self._share for place in range(self.batch_size)[part]})
+        lanes = np.unique(np.arange(self.batch_size)[part] // self._share).tolist()
         found: dict[int, None] = {}
         for lane in lanes:
             begin = lane * self._lane_items

@@ -227,10 +227,8 @@ def part_rows(config: TrainConfig, caption_tokens: float) -> list[dict[str, Any]
         _row(f"{full} tokens", config, ledger, full),
         _row(f"packed to {packed:g}", config, ledger, packed),
     ]
-    if config.model.backbone.frozen and config.data.cache is None:
-        cached = config.model_copy(
-            update={"data": config.data.model_copy(update={"cache": config.output})}
-        )
+    if config.model.backbone.frozen and not config.data.is_cached:
+        cached = replace(config, data=replace(config.data, **_as_cached(config)))
         kind = "pooled" if needed_patches(config) else "all tokens"
         name = f"packed, {kind} cached"
         rows.append(_row(name, cached, Ledger.planned(cached), packed))
@@ -238,6 +236,13 @@ def part_rows(config: TrainConfig, caption_tokens: float) -> list[dict[str, Any]
         name = "packed, gradient caching"
         rows.append(_row(name, config, replace(ledger, passes=2), packed))
     return rows
+
+
+def _as_cached(config: TrainConfig) -> dict[str, Any]:
+    """Return the keys of the data that give every source a cache."""
+    if isinstance(config.data.train, str):
+        return {"cache": config.output}
+    return {"train": tuple(replace(one, cache=config.output) for one in config.data.train)}
 
 
 def storage_rows(config: TrainConfig, pairs: int | None) -> list[dict[str, Any]]:

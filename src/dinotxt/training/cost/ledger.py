@@ -212,6 +212,6 @@ def embedding_width(config: ModelConfig, backbone_width: int) -> int:
 
 def cached_kind(config: TrainConfig) -> Cached:
     """Tell what of the backbone's output a run reads from its cache."""
-    if config.data.cache is None:
+    if not config.data.is_cached:
         return "none"
     return "pooled" if needed_patches(config) else "all"

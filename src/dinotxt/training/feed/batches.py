@@ -1,11 +1,12 @@
 """The batches of a run: a pure function of (seed, step), read ahead by workers or a thread."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -32,6 +33,8 @@ class Batch:
         token_ids: ``[T, L]``, zero-padded captions; T is B where one caption is drawn.
         lengths: ``[T]``, real tokens of each caption.
         owners: ``[T]``, the row of each caption's picture where all captions are given.
+        made: ``[B, 2]``, the class and the term of the caption of each picture that a teacher made,
+            -1 for real ones; None: all are real.
         skipped: Pictures that could not be read and are not in the batch.
     """
 
@@ -39,6 +42,7 @@ class Batch:
     token_ids: Tensor
     lengths: Tensor
     owners: Tensor | None = None
+    made: Tensor | None = None
     skipped: tuple[Skip, ...] = ()
 
     def __len__(self) -> int:
@@ -50,7 +54,9 @@ class Batch:
         assert isinstance(self.vision, Tensor)
         one = torch.ones(1, dtype=torch.int64)
         owners = None if self.owners is None else one - 1
-        return Batch(self.vision.new_zeros(1, *self.vision.shape[1:]), one.view(1, 1), one, owners)
+        made = None if self.made is None else -one.new_ones(1, 2)
+        black = self.vision.new_zeros(1, *self.vision.shape[1:])
+        return Batch(black, one.view(1, 1), one, owners, made)
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
@@ -61,25 +67,8 @@ class Batch:
             token_ids=self.token_ids.to(device),
             lengths=self.lengths.to(device),
             owners=None if self.owners is None else self.owners.to(device),
+            made=None if self.made is None else self.made.to(device),
         )
-
-
-class Sampler(Protocol):
-    """The order of a run: which items make the batch of a step."""
-
-    @property
-    def num_items(self) -> int:
-        """How many items there are."""
-
-    @property
-    def batch_size(self) -> int:
-        """Items a step, over all processes."""
-
-    def epoch(self, step: int) -> int:
-        """Return the epoch of a step, from 0."""
-
-    def indices(self, step: int) -> NDArray[np.int64]:
-        """Return the items of a step, int64 ``[batch]``."""
 
 
 class VisionSource(Protocol):
@@ -97,8 +86,9 @@ class BatchReader(Dataset[Batch]):
     A process takes its part of each step's batch, of the same size as that of every other one.
 
     Args:
-        sampler: The order.
-        micro_batch_size: Pairs a micro-batch; the last one of a step may be smaller.
+        batch_size: Pairs a step, over all processes.
+        num_items: How many pairs there are.
+        micro_batch_size: Pairs a micro-batch; the last one of a step may be smaller. None: all.
         rank: The number of this process.
         num_ranks: How many processes share a batch.
 
@@ -107,21 +97,36 @@ class BatchReader(Dataset[Batch]):
     """
 
     def __init__(
-        self, sampler: Sampler, *, micro_batch_size: int, rank: int = 0, num_ranks: int = 1
+        self,
+        batch_size: int,
+        num_items: int,
+        *,
+        micro_batch_size: int | None = None,
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> None:
-        if sampler.batch_size % num_ranks:
+        if batch_size % num_ranks:
             raise ConfigError(
-                f"batch_size {sampler.batch_size} does not divide among {num_ranks} processes: "
+                f"batch_size {batch_size} does not divide among {num_ranks} processes: "
                 f"make it a multiple of {num_ranks}."
             )
-        self.sampler = sampler
-        self.micro_batch_size = micro_batch_size
-        self.share = sampler.batch_size // num_ranks
-        self.chunks = -(-self.share // micro_batch_size)
+        self.batch_size = batch_size
+        self.num_items = num_items
+        self.share = batch_size // num_ranks
+        self.micro_batch_size = micro_batch_size or self.share
+        self.chunks = -(-self.share // self.micro_batch_size)
         self._first = rank * self.share
 
     def __getitem__(self, number: int) -> Batch:
         """Make a micro-batch."""
+        return self.read(*self.window(number))
+
+    def read(self, step: int, places: slice | NDArray[np.int64]) -> Batch:
+        """Make a batch of what stands at some places of a step's batch."""
+        raise NotImplementedError
+
+    def names(self, step: int) -> list[str]:
+        """Return what stands in a step's batch, for messages."""
         raise NotImplementedError
 
     def window(self, number: int) -> tuple[int, slice]:
@@ -131,10 +136,14 @@ class BatchReader(Dataset[Batch]):
         stop = min(start + self.micro_batch_size, self.share)
         return step, slice(self._first + start, self._first + stop)
 
+    def parts(self) -> list["BatchReader"]:
+        """Return the sources, of which this may be the only one."""
+        return [self]
+
     def num_expected(self, step: int) -> int:
         """Return of how many pairs a share may be lost when ``step`` steps are done."""
         del step
-        return self.sampler.num_items
+        return self.num_items
 
     def steps(
         self, start: int, stop: int, *, num_workers: int, timeout: float = 0
@@ -183,7 +192,8 @@ class Batches(BatchReader):
         vision: The pictures or tokens.
         captions: The captions.
         sampler: The order; one of a curation also names the captions.
-        micro_batch_size: Pairs a micro-batch; the last one of a step may be smaller.
+        keys: The key of every pair.
+        micro_batch_size: Pairs a micro-batch; the last one of a step may be smaller. None: all.
         all_captions: Give all captions of a picture rather than one.
         rank: The number of this process.
         num_ranks: How many processes share a batch.
@@ -195,20 +205,28 @@ class Batches(BatchReader):
         captions: CaptionTable,
         sampler: EpochSampler | CuratedSampler,
         *,
-        micro_batch_size: int,
+        keys: Sequence[str] = (),
+        micro_batch_size: int | None = None,
         all_captions: bool = False,
         rank: int = 0,
         num_ranks: int = 1,
     ) -> None:
-        super().__init__(sampler, micro_batch_size=micro_batch_size, rank=rank, num_ranks=num_ranks)
+        super().__init__(
+            sampler.batch_size,
+            sampler.num_items,
+            micro_batch_size=micro_batch_size,
+            rank=rank,
+            num_ranks=num_ranks,
+        )
         self.vision = vision
         self.captions = captions
+        self.sampler = sampler
+        self.keys = keys
         self.all_captions = all_captions
 
-    def __getitem__(self, number: int) -> Batch:
-        """Make a micro-batch."""
-        step, part = self.window(number)
-        pairs = self.sampler.indices(step)[part]
+    def read(self, step: int, places: slice | NDArray[np.int64]) -> Batch:
+        """Make a batch of the pairs at some places of a step's batch."""
+        pairs = self.sampler.indices(step)[places]
         epoch = self.sampler.epoch(step)
         vision, read, skipped = self.vision.read(pairs, epoch)
         owners = None
@@ -216,8 +234,125 @@ class Batches(BatchReader):
             captions, rows = self.captions.of(read)
             owners = torch.from_numpy(rows)
         elif isinstance(self.sampler, CuratedSampler):
-            captions = self.sampler.captions(step)[part][np.isin(pairs, read)]
+            captions = self.sampler.captions(step)[places][np.isin(pairs, read)]
         else:
             captions = self.captions.draw(read, epoch)
         ids, lengths = self.captions.gather(captions)
-        return Batch(vision, torch.from_numpy(ids), torch.from_numpy(lengths), owners, skipped)
+        texts = torch.from_numpy(ids), torch.from_numpy(lengths)
+        return Batch(vision, *texts, owners, None, skipped)
+
+    def names(self, step: int) -> list[str]:
+        """Return the keys of the pairs of a step."""
+        return [self.keys[pair] for pair in self.sampler.indices(step).tolist()]
+
+
+class MixedBatches(BatchReader):
+    """Batches of several sources, each of which gives as many pairs to every batch.
+
+    The pairs of a source are spread over the batch, so that each process and each micro-batch gets
+    its share of them.
+
+    Args:
+        sources: Each with the number of its pairs as batch size, for one process.
+        micro_batch_size: Pairs a micro-batch; the last one of a step may be smaller.
+        rank: The number of this process.
+        num_ranks: How many processes share a batch.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[BatchReader],
+        *,
+        micro_batch_size: int | None = None,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
+        counts = [source.batch_size for source in sources]
+        super().__init__(
+            sum(counts),
+            sum(source.num_items for source in sources),
+            micro_batch_size=micro_batch_size,
+            rank=rank,
+            num_ranks=num_ranks,
+        )
+        self.sources = sources
+        order = np.argsort(
+            np.concatenate([(np.arange(n) + 0.5) / n for n in counts]), kind="stable"
+        )
+        self._owner = np.repeat(np.arange(len(counts)), counts)[order]
+        self._place = np.concatenate([np.arange(n) for n in counts])[order]
+
+    def read(self, step: int, places: slice | NDArray[np.int64]) -> Batch:
+        """Make a batch of the pairs at some places of a step's batch, source by source."""
+        owner, place = self._owner[places], self._place[places]
+        return _join(
+            [
+                source.read(step, place[owner == number])
+                for number, source in enumerate(self.sources)
+                if (owner == number).any()
+            ]
+        )
+
+    def parts(self) -> list[BatchReader]:
+        """Return the sources."""
+        return list(self.sources)
+
+    def names(self, step: int) -> list[str]:
+        """Return what stands in a step's batch."""
+        named = [iter(source.names(step)) for source in self.sources]
+        return [next(named[owner]) for owner in self._owner]
+
+    def num_expected(self, step: int) -> int:
+        """Return of how many pairs a share may be lost when ``step`` steps are done."""
+        return sum(source.num_expected(step) for source in self.sources)
+
+
+def divide(batch_size: int, weights: Sequence[float]) -> list[int]:
+    """Divide a batch by weights, to whole numbers (largest remainder).
+
+    Raises:
+        ConfigError: If a weight is too small for a single pair.
+    """
+    exact = batch_size * np.asarray(weights, dtype=np.float64) / sum(weights)
+    counts = np.floor(exact).astype(np.int64)
+    left = batch_size - int(counts.sum())
+    counts[np.argsort(counts - exact, kind="stable")[:left]] += 1
+    if counts.min() == 0:
+        raise ConfigError(
+            f"batch_size {batch_size}: the weights {', '.join(f'{w:g}' for w in weights)} leave "
+            "nothing of it for one of the sources: raise its weight or batch_size."
+        )
+    return [int(count) for count in counts]
+
+
+def _join(parts: Sequence[Batch]) -> Batch:
+    """Return the pairs of several batches as one."""
+    starts = np.cumsum([0, *map(len, parts)]).tolist()
+    length = max(part.token_ids.shape[1] for part in parts)
+    owners = [
+        part.owners + start
+        for part, start in zip(parts, starts[:-1], strict=True)
+        if part.owners is not None
+    ]
+    made = [torch.full((len(part), 2), -1) if part.made is None else part.made for part in parts]
+    return Batch(
+        join_vision([part.vision for part in parts]),
+        torch.cat([F.pad(part.token_ids, (0, length - part.token_ids.shape[1])) for part in parts]),
+        torch.cat([part.lengths for part in parts]),
+        torch.cat(owners) if owners else None,
+        torch.cat(made),
+        tuple(skip for part in parts for skip in part.skipped),
+    )
+
+
+def join_vision(parts: Sequence[Tensor | Tokens]) -> Tensor | Tokens:
+    """Return the pictures or the tokens of several batches as one."""
+    tokens = [part for part in parts if isinstance(part, Tokens)]
+    if not tokens:
+        return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    return Tokens(
+        torch.cat([part.cls for part in tokens]),
+        torch.cat([part.registers for part in tokens]),
+        torch.cat([part.patches for part in tokens]),
+        tokens[0].grid,
+    )

@@ -1,8 +1,6 @@
 """Batches of a stream of shards: pictures and captions are read together, sample by sample."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import torch
@@ -23,8 +21,7 @@ from dinotxt.data.streaming import (
 from dinotxt.errors import DataError
 from dinotxt.files import cache_dir, is_address
 from dinotxt.results.skip import OnSkip, Skip
-from dinotxt.text.tokenizer import TokenBatch, Tokenizer
-from dinotxt.training.config import TrainConfig
+from dinotxt.text.tokenizer import TokenBatch
 from dinotxt.training.feed.batches import Batch, BatchReader
 
 _FEWEST_EXPECTED = 1000
@@ -45,7 +42,8 @@ class StreamBatches(BatchReader):
         micro_batch_size: Samples a micro-batch; the last one of a step may be smaller.
         view: A random view instead of the transform's own resizing; None: the plain picture.
         all_captions: Give all captions of a picture rather than one.
-        ranks: The number of this process, and of all processes.
+        rank: The number of this process.
+        num_ranks: How many processes share a batch.
     """
 
     def __init__(  # noqa: PLR0913
@@ -56,13 +54,18 @@ class StreamBatches(BatchReader):
         tokenize: Callable[[Sequence[str]], TokenBatch],
         *,
         seed: int,
-        micro_batch_size: int,
+        micro_batch_size: int | None = None,
         view: RandomView | None = None,
         all_captions: bool = False,
-        ranks: tuple[int, int] = (0, 1),
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> None:
         super().__init__(
-            sampler, micro_batch_size=micro_batch_size, rank=ranks[0], num_ranks=ranks[1]
+            sampler.batch_size,
+            sampler.num_items,
+            micro_batch_size=micro_batch_size,
+            rank=rank,
+            num_ranks=num_ranks,
         )
         self.reader = reader
         self.order = sampler
@@ -72,16 +75,15 @@ class StreamBatches(BatchReader):
         self.view = view
         self.all_captions = all_captions
 
-    def __getitem__(self, number: int) -> Batch:
-        """Make a micro-batch, and have the shards that come next fetched.
+    def read(self, step: int, places: slice | NDArray[np.int64]) -> Batch:
+        """Make a batch of the samples at some places of a step's, and fetch the next shards.
 
         Raises:
             DataError: If a shard cannot be had.
         """
-        step, part = self.window(number)
-        items = self.order.indices(step)[part]
+        items = self.order.indices(step)[places]
         epoch = self.order.epoch(step)
-        self.reader.fetch_ahead(self.order.shards_ahead(step, part))
+        self.reader.fetch_ahead(self.order.shards_ahead(step, places))
         side, channels = self.transform.config.size, len(self.transform.config.mean)
         pixels = np.empty((len(items), channels, side, side), dtype=np.float32)
         texts: list[str] = []
@@ -108,6 +110,11 @@ class StreamBatches(BatchReader):
         seen = (step + 1) * self.order.batch_size
         return min(max(seen, _FEWEST_EXPECTED), self.order.num_items)
 
+    def names(self, step: int) -> list[str]:
+        """Return the keys of the samples of a step."""
+        items = self.order.indices(step).tolist()
+        return [self.reader.key(*self.order.locate(item)) for item in items]
+
     def _batch(
         self,
         pixels: NDArray[np.float32],
@@ -121,6 +128,7 @@ class StreamBatches(BatchReader):
             torch.from_numpy(tokens.ids),
             torch.from_numpy(tokens.lengths),
             torch.tensor(owners, dtype=torch.int64) if self.all_captions else None,
+            None,
             tuple(skipped),
         )
 
@@ -135,45 +143,6 @@ class StreamBatches(BatchReader):
         return (captions[int(caption_index(self.seed, epoch, item, len(captions)))],)
 
 
-class StreamKeys(Sequence[str]):
-    """The keys of all samples of a stream, each found when it is asked for."""
-
-    def __init__(self, reader: ShardReader, sampler: StreamSampler) -> None:
-        self._reader = reader
-        self._sampler = sampler
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return self._sampler.num_items
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """Return one key, or those of a slice."""
-        if isinstance(index, slice):
-            return [self[one] for one in range(*index.indices(len(self)))]
-        return self._reader.key(*self._sampler.locate(int(index)))
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A stream that is ready.
-
-    Attributes:
-        batches: Its batches.
-        keys: The key of every sample.
-        fingerprint: A hash of the shards' names and counts.
-    """
-
-    batches: StreamBatches
-    keys: StreamKeys
-    fingerprint: str
-
-
 def shard_cache(config: StreamConfig) -> ShardCache:
     """Return the local copies of a stream's shards."""
     return ShardCache(
@@ -184,52 +153,37 @@ def shard_cache(config: StreamConfig) -> ShardCache:
 
 
 def open_stream(
-    config: TrainConfig,
+    path: str,
     settings: StreamConfig,
-    tokenizer: Tokenizer,
-    transform: Transform,
     *,
+    batch_size: int,
+    seed: int,
     on_skip: OnSkip,
-    ranks: tuple[int, int] = (0, 1),
-) -> Stream:
-    """Find the shards of ``data.train``, count their samples and give them an order.
+) -> tuple[ShardReader, StreamSampler, str]:
+    """Find the shards of a source, count their samples and give them an order.
 
     Args:
-        config: The run's configuration.
-        settings: How the shards are streamed.
-        tokenizer: The text encoder's.
-        transform: The transform of plain pictures.
+        path: Their address or pattern.
+        settings: How they are streamed.
+        batch_size: Samples a step.
+        seed: Of the order.
         on_skip: Hears of shards that cannot be used.
-        ranks: The number of this process, and of all processes.
+
+    Returns:
+        The samples, their order, and a hash of the shards' names and counts.
 
     Raises:
         DataError: If there are no shards or one cannot be had.
         ConfigError: If there are fewer samples than one batch needs.
     """
-    cache, data = shard_cache(settings), config.data
-    shards = list_shards(data.train, cache.remote, on_skip)
-    index = index_shards(shards, cache, on_skip)
+    cache = shard_cache(settings)
+    index = index_shards(list_shards(path, cache.remote, on_skip), cache, on_skip)
     sampler = StreamSampler(
-        index.counts,
-        config.batch_size,
-        config.seed,
-        lanes=settings.lanes,
-        window=settings.window,
+        index.counts, batch_size, seed, lanes=settings.lanes, window=settings.window
     )
     # Lanes meet at a cut, and a window may begin before the others have ended theirs.
     reader = ShardReader(index, cache, num_open=2 * settings.lanes * (settings.window + 1))
-    batches = StreamBatches(
-        reader,
-        sampler,
-        transform,
-        tokenizer,
-        seed=config.seed,
-        micro_batch_size=config.micro_batch_size or config.batch_size,
-        view=RandomView(data.views, transform) if data.views else None,
-        all_captions=data.captions != "drawn",
-        ranks=ranks,
-    )
-    return Stream(batches, StreamKeys(reader, sampler), index.fingerprint)
+    return reader, sampler, index.fingerprint
 
 
 def local_data(data: str, settings: StreamConfig | None, report: OnSkip) -> str | list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from dinotxt.config import Config, differences, dump_yaml, to_json
+from dinotxt.config import differences, dump_yaml, to_json
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.files import atomic_path, sync
 from dinotxt.models.weights import write_pickle
@@ -36,7 +36,7 @@ _FREE_KEYS = (
 )
 
 
-def claim(folder: Path, config: Config) -> None:
+def claim(folder: Path, config: object) -> None:
     """Write the resolved configuration into a run folder, or check the one that is there.
 
     A run that never reached a checkpoint has nothing to protect and may be begun differently.

@@ -29,6 +29,7 @@ class Learner:
         model: The model, on any device.
         config: The run's configuration.
         world: The processes and the device of this one.
+        lies_under: See ``Objective``.
         state: What ``state_dict`` gave, to go on from.
         source: Where the state comes from, for errors.
     """
@@ -39,6 +40,7 @@ class Learner:
         config: TrainConfig,
         *,
         world: World,
+        lies_under: Tensor | None = None,
         state: Mapping[str, Any] | None = None,
         source: Path = Path(),
     ) -> None:
@@ -53,6 +55,7 @@ class Learner:
             config.loss,
             world.exchange(config.compute.exchange),
             cls_dim=model.vision_head.cls_dim if model.half_weights else None,
+            lies_under=lies_under,
         )
         self.objective.to(world.device)
         if state is not None:

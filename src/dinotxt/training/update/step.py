@@ -99,8 +99,16 @@ class TrainingStep:
                 (c.batch.owners + c.start, c.real) for c in chunks if c.batch.owners is not None
             ]
             owners = torch.cat([part[real] for part, real in parts])
+        made = [c.batch.made[c.real] for c in chunks if c.batch.made is not None]
         with phase("loss"):
-            loss: Tensor = self.objective(image, text, self.model.logit_scale, owners, *gram)
+            loss: Tensor = self.objective(
+                image,
+                text,
+                self.model.logit_scale,
+                owners,
+                gram[0] if gram else None,
+                torch.cat(made) if made else None,
+            )
         with phase(name):
             # The averages over the processes undo the factor.
             torch.autograd.backward(loss, torch.full_like(loss, self.world.size))

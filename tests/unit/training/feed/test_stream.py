@@ -17,7 +17,7 @@ from dinotxt.data.streaming.remote import Remote
 from dinotxt.errors import ConfigError
 from dinotxt.text.tokenizer import TokenBatch
 from dinotxt.training.feed.batches import Batch
-from dinotxt.training.feed.stream import StreamBatches, StreamKeys
+from dinotxt.training.feed.stream import StreamBatches
 
 MakeShards = Callable[..., list[str]]
 PLAIN = Transform(TransformConfig(size=8, resize="squash", mean=(0, 0, 0), std=(1, 1, 1)))
@@ -84,7 +84,7 @@ def test_processes_take_equal_parts_of_the_same_batch(
     shards: list[str], tmp_path: Path, num_ranks: int
 ) -> None:
     whole = batches(shards, tmp_path)
-    ranks = [batches(shards, tmp_path, ranks=(rank, num_ranks)) for rank in range(num_ranks)]
+    ranks = [batches(shards, tmp_path, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
     for step in range(4):
         parts = [made[step] for made in ranks]
         assert {len(part) for part in parts} == {8 // num_ranks}
@@ -95,7 +95,7 @@ def test_processes_that_do_not_divide_the_batch_are_refused(
     shards: list[str], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="multiple of 3"):
-        batches(shards, tmp_path, ranks=(0, 3))
+        batches(shards, tmp_path, num_ranks=3)
 
 
 def test_all_captions_come_with_their_owner(shards: list[str], tmp_path: Path) -> None:
@@ -156,12 +156,10 @@ def test_a_share_is_of_the_samples_seen_but_of_a_thousand_at_least(tmp_path: Pat
     assert [made.num_expected(step) for step in (0, 199, 10**6)] == [1000, 1600, 5000]
 
 
-def test_keys_are_found_when_they_are_asked_for(shards: list[str], tmp_path: Path) -> None:
+def test_a_step_names_its_samples(shards: list[str], tmp_path: Path) -> None:
     made = batches(shards, tmp_path)
-    keys = StreamKeys(made.reader, made.order)
-    assert len(keys) == 48
-    assert keys[13] == f"{shards[1]}::k0001"
-    assert keys[12:14] == [f"{shards[1]}::k0000", f"{shards[1]}::k0001"]
+    places = [divmod(number, 12) for number in made.order.indices(3).tolist()]
+    assert made.names(3) == [f"{shards[shard]}::k{row:04d}" for shard, row in places]
 
 
 def test_grey_pictures_keep_their_number() -> None:
