@@ -149,9 +149,9 @@ def test_relatives_are_no_negatives(monkeypatch: pytest.MonkeyPatch, several: bo
                 mask[row, column] = bool(under[other_term, number] | under[term, other_number])
     assert mask[5:,].sum() == 10 * (2 if several else 1)
     inputs = [x.requires_grad_() for x in (image, text, scale)]
-    expected = _dense(*inputs, owners, mask)
+    expected = _dense(image, text, scale, owners, mask)
     wanted = torch.autograd.grad(expected, inputs)
-    found = clip_loss(*inputs, owners, relatives=Relatives(made, under))
+    found = clip_loss(image, text, scale, owners, relatives=Relatives(made, under))
     torch.testing.assert_close(found, expected)
     for one, other in zip(torch.autograd.grad(found, inputs), wanted, strict=True):
         torch.testing.assert_close(one, other)

@@ -1,5 +1,6 @@
 """Pairs that a classifier makes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,9 @@ class Words:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def __call__(self, texts: object) -> TokenBatch:
-        self.texts += texts  # type: ignore[operator]
-        numbers = np.arange(len(self.texts) - len(texts), len(self.texts))  # type: ignore[arg-type]
+    def __call__(self, texts: Sequence[str]) -> TokenBatch:
+        self.texts += texts
+        numbers = np.arange(len(self.texts) - len(texts), len(self.texts))
         return TokenBatch(numbers[:, None], np.ones(len(numbers), dtype=np.int64))
 
 
