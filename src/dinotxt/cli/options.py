@@ -126,7 +126,9 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     The fields are annotated as a verb's own parameters are, and may have defaults.
     """
     given = inspect.signature(verb).parameters.values()
-    groups = {one.name: one.annotation for one in given if is_dataclass(one.annotation)}
+    groups: dict[str, Any] = {
+        one.name: one.annotation for one in given if is_dataclass(one.annotation)
+    }
     parameters: list[inspect.Parameter] = []
     for one in given:
         parameters += _members(groups[one.name]) if one.name in groups else [one]

@@ -1,17 +1,18 @@
 """What a model is best used with, where the user says nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from dinotxt.errors import CheckpointError
+from dinotxt.config import configuration, load_config
+from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.text import prompt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class InferenceDefaults:
     """The settings that a model's authors recommend; they are saved beside its weights.
 
@@ -40,23 +41,21 @@ class InferenceDefaults:
         crop_clusters: Groups of k-means in the mode ``highres``; None: no k-means.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    size: int | None = None
-    max_enlarge: float | None = None
-    thumbnail_scales: tuple[float, ...] = ()
+    size: PositiveInt | None = None
+    max_enlarge: Annotated[float, Field(ge=1)] | None = None
+    thumbnail_scales: tuple[PositiveFloat, ...] = ()
     templates: str = "openai-80"
     classify: Literal["whole", "cls"] = "whole"
     template_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mode: Literal["whole", "window"] = "whole"
     brightness: Annotated[float, Field(gt=0, lt=1)] | None = None
-    short_side: int | None = None
-    window: int = 448
-    stride: int = 224
-    crop_size: int = 224
-    crop_areas: tuple[float, ...] = (0.01, 0.1, 1.0)
-    crop_shares: tuple[float, ...] = (0.775, 0.2, 0.025)
-    crop_clusters: int | None = 32
+    short_side: PositiveInt | None = None
+    window: PositiveInt = 448
+    stride: PositiveInt = 224
+    crop_size: PositiveInt = 224
+    crop_areas: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.01, 0.1, 1.0)
+    crop_shares: tuple[NonNegativeFloat, ...] = (0.775, 0.2, 0.025)
+    crop_clusters: PositiveInt | None = 32
 
     def find_templates(self, source: str | Path | Sequence[str] | None) -> tuple[str, ...]:
         """Return prompt templates: as ``prompt.templates``; None takes the model's own.
@@ -76,8 +75,13 @@ def read_defaults(saved: Mapping[str, Any]) -> InferenceDefaults:
     Raises:
         CheckpointError: If what is saved does not fit.
     """
+    content = saved.get("inference", {})
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            "The model's inference settings are damaged: restore its config.json."
+        )
     try:
-        return TypeAdapter(InferenceDefaults).validate_python(saved.get("inference", {}))
-    except ValidationError as error:
-        message = f"The model's inference settings are damaged ({error.error_count()} errors)"
-        raise CheckpointError(f"{message}: restore its config.json.") from None
+        return load_config(InferenceDefaults, content)
+    except ConfigError as error:
+        message = f"The model's inference settings are damaged: restore its config.json.\n{error}"
+        raise CheckpointError(message) from None

@@ -1,12 +1,13 @@
 """Pictures that are not 8-bit RGB: any channel count and 16 bits, by a stated mapping."""
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import NonNegativeInt
 
+from dinotxt.config import configuration
 from dinotxt.data.pictures.image import (
     ImageSource,
     Limits,
@@ -18,14 +19,14 @@ from dinotxt.data.pictures.image import (
     upright,
 )
 from dinotxt.data.pictures.tiff import read_planes
-from dinotxt.errors import ConfigError, DataError
+from dinotxt.errors import DataError
 
 _NPY_MAGIC = b"\x93NUMPY"
 _DEFAULT_LIMITS = Limits()
 _BYTES_A_PIXEL = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class ChannelMapping:
     """Which channels a backbone sees, and which values are black and white.
 
@@ -36,9 +37,7 @@ class ChannelMapping:
         high: The value that becomes 1; values outside are clipped.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    channels: tuple[int, ...] | None = None
+    channels: tuple[NonNegativeInt, ...] | None = None
     low: float = 0.0
     high: float = 255.0
 
@@ -46,10 +45,10 @@ class ChannelMapping:
         """Check the range.
 
         Raises:
-            ConfigError: If ``high`` is not above ``low``.
+            ValueError: If ``high`` is not above ``low``.
         """
         if not self.high > self.low:
-            raise ConfigError(f"mapping: high ({self.high}) must be above low ({self.low}).")
+            raise ValueError(f"high ({self.high}) must be above low ({self.low})")
 
     def apply(self, array: NDArray[np.generic]) -> NDArray[np.float32]:
         """Map an array ``[H, W, C]`` to float32 ``[C', H, W]`` from 0 to 1.

@@ -7,18 +7,21 @@ The default is the evaluation transform of DINOv2 and DINOv3: short side 256 (bi
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field, PositiveFloat, PositiveInt
 
+from dinotxt.config import configuration
 from dinotxt.data.pictures.channels import ChannelMapping, read_array
 from dinotxt.data.pictures.image import ImageSource, Limits, open_image
-from dinotxt.errors import ConfigError, DataError
+from dinotxt.errors import DataError
 
 Picture = Image.Image | NDArray[np.float32]
+Ratio = Annotated[float, Field(ge=1)]
 Box = tuple[float, float, float, float]
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -31,7 +34,7 @@ _LONGEST = 16
 _LEAST_ENLARGED = 64  # two patches of 32: on one place alone a CNN's features may be all zero
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class TransformConfig:
     """How pictures become arrays.
 
@@ -48,31 +51,25 @@ class TransformConfig:
             square, of 64 pixels at least. None: every picture becomes ``size``.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    size: int = 224
+    size: PositiveInt = 224
     resize: Literal["crop", "squash", "none"] = "crop"
-    crop_ratio: float = 256 / 224
+    crop_ratio: Ratio = 256 / 224
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
     interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
     mapping: ChannelMapping | None = None
-    max_enlarge: float | None = None
+    max_enlarge: Ratio | None = None
 
     def __post_init__(self) -> None:
-        """Check the values.
+        """Hold the numbers of channels against each other.
 
         Raises:
-            ConfigError: If a size, a ratio or the number of channels makes no sense.
+            ValueError: If they differ.
         """
-        if self.size < 1 or self.crop_ratio < 1:
-            raise ConfigError("transform: size must be positive and crop_ratio at least 1.")
-        if self.max_enlarge is not None and self.max_enlarge < 1:
-            raise ConfigError("transform: max_enlarge must be at least 1.")
-        if len(self.mean) != len(self.std) or min(self.std, default=0) <= 0:
-            raise ConfigError("transform: mean and std need one positive deviation a channel.")
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError("mean and std need one positive deviation a channel")
         if self.mapping is None and len(self.mean) != 3:
-            raise ConfigError("transform: pictures without a mapping have three channels.")
+            raise ValueError("pictures without a mapping have three channels")
 
     @property
     def fingerprint(self) -> str:

@@ -1,18 +1,20 @@
 """Random views of a picture for training, each a pure function of (seed, epoch, index)."""
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageOps
+from pydantic import Field, PositiveFloat
 
+from dinotxt.config import configuration
 from dinotxt.data.pictures.transform import Box, Picture, Transform, picture_size
-from dinotxt.errors import ConfigError
 
+Area = Annotated[float, Field(gt=0, le=1)]
 _TRIES = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class ViewConfig:
     """What a random view may look like (random resized crop, as torchvision's).
 
@@ -23,25 +25,19 @@ class ViewConfig:
         whole: Share of the views that show the whole picture, as evaluation does.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    scale: tuple[float, float] = (0.4, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    scale: tuple[Area, Area] = (0.4, 1.0)
+    ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     flip: bool = True
-    whole: float = 0.0
+    whole: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def __post_init__(self) -> None:
-        """Check the ranges.
+        """Hold the ends of each range against each other.
 
         Raises:
-            ConfigError: If a range is empty, ``scale`` leaves (0, 1] or ``whole`` [0, 1].
+            ValueError: If one is empty.
         """
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ConfigError(f"view.scale must rise within (0, 1], not {self.scale}.")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ConfigError(f"view.ratio must rise above 0, not {self.ratio}.")
-        if not 0 <= self.whole <= 1:
-            raise ConfigError(f"view.whole must be between 0 and 1, not {self.whole}.")
+        if self.scale[0] > self.scale[1] or self.ratio[0] > self.ratio[1]:
+            raise ValueError("scale and ratio must rise from the first number to the second")
 
 
 class RandomView:

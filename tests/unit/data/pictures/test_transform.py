@@ -85,11 +85,17 @@ def test_fingerprint_follows_every_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"size": 0}, {"crop_ratio": 0.5}, {"std": (1.0, 0.0, 1.0)}, {"mean": (0.0,)}],
+    ("fields", "message"),
+    [
+        ({"size": 0}, "size: .*greater than 0"),
+        ({"crop_ratio": 0.5}, "crop_ratio: .*greater than or equal to 1"),
+        ({"max_enlarge": 0.5}, "max_enlarge: .*greater than or equal to 1"),
+        ({"std": (1.0, 0.0, 1.0)}, r"std\.1: .*greater than 0"),
+        ({"mean": (0.0,)}, "one positive deviation a channel"),
+    ],
 )
-def test_senseless_configs_are_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="transform:"):
+def test_senseless_configs_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         TransformConfig(**fields)  # type: ignore[arg-type]
 
 
