@@ -4,10 +4,12 @@ import math
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import Field, PositiveFloat
 
 from dinotxt.config import configuration
+from dinotxt.data.pictures.image import ImageSource
 from dinotxt.data.pictures.transform import Box, Picture, Transform, picture_size
 
 Area = Annotated[float, Field(gt=0, le=1)]
@@ -68,6 +70,17 @@ class RandomView:
         if not mirrored:
             return view
         return ImageOps.mirror(view) if isinstance(view, Image.Image) else view[:, :, ::-1]
+
+    def load(
+        self, source: ImageSource, *, seed: int, epoch: int, index: int
+    ) -> NDArray[np.float32]:
+        """Open a source and return one view of it as an array, float32 ``[C, size, size]``.
+
+        Raises:
+            DataError: If the source cannot be used.
+        """
+        view = self(self._transform.open(source), seed=seed, epoch=epoch, index=index)
+        return self._transform.normalize(view)
 
     def draw(
         self, width: int, height: int, *, seed: int, epoch: int, index: int

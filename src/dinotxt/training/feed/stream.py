@@ -133,11 +133,9 @@ class StreamBatches(BatchReader):
         )
 
     def _picture(self, image: ImageRef, epoch: int, item: int) -> NDArray[np.float32]:
-        picture = self.transform.open(image)
         if self.view is None:
-            return self.transform(picture)
-        view = self.view(picture, seed=self.seed, epoch=epoch, index=item)
-        return self.transform.normalize(view)
+            return self.transform.load(image)
+        return self.view.load(image, seed=self.seed, epoch=epoch, index=item)
 
     def _drawn(self, captions: tuple[str, ...], epoch: int, item: int) -> tuple[str, ...]:
         return (captions[int(caption_index(self.seed, epoch, item, len(captions)))],)

@@ -62,11 +62,10 @@ class Pictures:
         return torch.from_numpy(pixels[: len(read)]), kept, tuple(skipped)
 
     def _picture(self, index: int, epoch: int) -> NDArray[np.float32]:
-        picture = self.transform.open(self.pairs[index].image)
+        image = self.pairs[index].image
         if self.view is None:
-            return self.transform(picture)
-        view = self.view(picture, seed=self.seed, epoch=epoch, index=index)
-        return self.transform.normalize(view)
+            return self.transform.load(image)
+        return self.view.load(image, seed=self.seed, epoch=epoch, index=index)
 
 
 class CachedTokens:
