@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
 
@@ -19,12 +19,6 @@ from dinotxt.errors import ConfigError
 
 _Structure = TypeVar("_Structure")
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class Config(BaseModel):
-    """The base of configurations that are not yet made by ``configuration``."""
-
-    model_config = ConfigDict(frozen=True, **_STRICT)
 
 
 @dataclass_transform(
@@ -138,10 +132,7 @@ def structures(annotation: Any) -> list[Any]:
 
 def members(structure: Any) -> Iterator[tuple[str, Any, Any]]:
     """Give the name, the type and the default of every field."""
-    if isinstance(structure, type) and issubclass(structure, BaseModel):
-        for name, info in structure.model_fields.items():
-            yield name, info.annotation, info.get_default(call_default_factory=True)
-    elif _is_structure(structure):
+    if _is_structure(structure):
         hints = get_type_hints(structure, include_extras=True)
         for field in dataclasses.fields(structure):
             factory = field.default_factory
@@ -150,6 +141,4 @@ def members(structure: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _is_structure(kind: Any) -> bool:
-    return isinstance(kind, type) and (
-        dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel)
-    )
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from dinotxt.config import Config
+from dinotxt.config import configuration
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.training.distributed.world import World
 from dinotxt.training.record.state import CHECKPOINTS, Checkpoints, CheckpointWriter, claim
 
 
-class Run(Config):
+@configuration
+class Run:
     output: str
     lr: float = 0.1
 
