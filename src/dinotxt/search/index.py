@@ -22,6 +22,7 @@ from dinotxt.search.store import (
     check_model,
     open_index,
     prepare,
+    safe_state,
     small_copy,
 )
 from dinotxt.search.update import Changes, Update, Work
@@ -131,7 +132,13 @@ class ImageIndex:
             unlisted.append(skip.path)
             report(Skip(printable(root / skip.path), skip.reason))
 
-        entries = list(scan(root, on_skip=on_scan_skip))
+        target = Path(path)
+        own = f"{target.resolve()}/"  # an index may lie in the folder that it is of
+        entries = [
+            entry
+            for entry in scan(root, on_skip=on_scan_skip)
+            if not f"{root}/{entry.path}".startswith(own)
+        ]
         if not entries:
             raise DataError(f"{folder} holds no pictures: give a folder with some.")
         work = Work(
@@ -144,7 +151,6 @@ class ImageIndex:
             progress=progress or _no_progress,
             on_skip=report,
         )
-        target = Path(path)
         try:
             check_own_folder(target, MANIFEST)
             with one_writer(target, "index"):
@@ -159,20 +165,33 @@ class ImageIndex:
 
     @classmethod
     def open(cls, path: str | Path, encoder: Encoder) -> "ImageIndex":
-        """Open a finished index.
+        """Open an index; of a first one that is unfinished, what is safe so far, with a warning.
 
         Args:
             path: The folder of the index.
             encoder: The model that it was made with.
 
         Raises:
-            DataError: If there is none, it is unfinished, or another model made it.
+            DataError: If there is none, it is damaged or holds nothing yet, or another model made
+                it.
         """
         store = Store.open(Path(path))
         check_model(store, encoder)
-        segment = store.base()
+        try:
+            segment = safe_state(store)
+        except DataError:
+            if Store.open(store.folder).manifest == store.manifest:
+                raise
+            return cls.open(path, encoder)  # an update has replaced it in between
         if segment is None:
             raise DataError(f"{path} is unfinished: run `dinotxt index` again, it will go on.")
+        if not store.manifest.generation:
+            logger.warning(
+                "%s is unfinished: only its first %d pictures are searched; run `dinotxt index` "
+                "again, it will go on.",
+                path,
+                len(segment),
+            )
         return cls(store, segment, encoder)
 
     def __len__(self) -> int:
@@ -220,8 +239,10 @@ class ImageIndex:
         """Return this index, or the newer state that an update has finished in the meantime."""
         try:
             store = Store.open(self.path)
-            pieces = self._manifest.num_pieces  # those of an unfinished update do not count
-            if replace(store.manifest, num_pieces=pieces) == self._manifest:
+            known, now = self._manifest, store.manifest
+            if known.generation:  # what an unfinished update has written does not count yet
+                now = replace(now, num_pieces=known.num_pieces, files=known.files)
+            if now == known:
                 return self
             return ImageIndex.open(self.path, encoder=self._encoder)
         except DataError:  # it is being replaced, or is no longer there

@@ -7,9 +7,9 @@ its vectors are those of an uninterrupted one. At the end base and pieces are me
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -121,14 +121,25 @@ class Update:
         Args:
             entries: Every picture of the folder, sorted.
             unlisted: Pictures that could not be looked at, and subfolders that could not be
-                listed, with a ``/`` at the end; what is known of them is kept.
+                listed, with a ``/`` at the end; what is known of them is kept, as is that of
+                disks that are not mounted.
         """
+        unlisted = [*unlisted, *self._unmounted(entries)]
         self._encode([entry for entry in entries if not self._is_known(entry)])
         present = {entry.path for entry in entries}.union(unlisted)
         changes = self._merge(present, tuple(path for path in unlisted if path.endswith("/")))
         self._keep_small_copies()
         refresh(self._store, self._work.progress)
         return changes
+
+    def _unmounted(self, entries: Sequence[Entry]) -> list[str]:
+        """Report the folders that were on a disk of their own and are not; remember all of them."""
+        mounts = find_mounts(self._root, (entry.path for entry in entries))
+        gone = sorted(set(self._store.manifest.mounts) - mounts)
+        for folder in gone:
+            self._report(folder, "is not mounted: what is known of its pictures is kept")
+        self._store.remember(tuple(sorted(mounts.union(gone))))
+        return [f"{folder}/" for folder in gone]
 
     def _is_known(self, entry: Entry) -> bool:
         """Tell whether a file needs no decoding, and report it if it is a bad one."""
@@ -242,12 +253,18 @@ class Update:
         self._committed = time.monotonic()
 
     def _merge(self, present: set[str], unlisted: tuple[str, ...]) -> Changes:
-        """Write base and pieces as one sorted segment, without what is no longer there."""
+        """Write base and pieces as one sorted segment, without what is no longer there.
+
+        Raises:
+            DataError: If what was written before is damaged.
+        """
         table, store = self._table, self._store
         live = [path for path in table if path in present or path.startswith(unlisted)]
         before = table.base
         after = {path: table[path].record.sha256 for path in live if table[path].row >= 0}
         if store.manifest.num_pieces or not store.manifest.generation or len(live) < len(table):
+            if damaged := [wrong for _, wrong in store.verify() if wrong]:
+                raise DataError(damaged[0])
             places = [table[path] for path in sorted(live, key=sort_key)]
             readable = [place for place in places if place.row >= 0]
             blocks = table.vectors(readable)
@@ -279,3 +296,21 @@ class Update:
         for _ in made:
             pass
         thumbnails.sweep({record.sha256 for record in base.records()})
+
+
+def find_mounts(root: Path, paths: Iterable[str]) -> set[str]:
+    """Return the folders of some pictures that are on another disk than the folder above them."""
+    folders = {parent for path in paths for parent in PurePosixPath(path).parents}
+    return {
+        str(folder)
+        for folder in folders - {PurePosixPath()}
+        if not (root / folder).is_symlink()
+        and _device(root / folder) != _device((root / folder).parent)
+    }
+
+
+def _device(folder: Path) -> int:
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return -1

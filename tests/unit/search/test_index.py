@@ -164,7 +164,9 @@ def test_a_touched_picture_is_not_encoded_again(album: Path, make_encoder: MakeE
         assert towers.num_pictures == 0
         assert index.changes == (0, 0, 0)
         assert index.search("red") == before
-    record = next(r for r in segment.Segment(path, "base-000002").records() if "red" in r.path)
+    record = next(
+        r for r in segment.Segment.open(path, "base-000002", 3).records() if "red" in r.path
+    )
     assert record.mtime_ns == 1
 
 

@@ -18,6 +18,7 @@ from dinotxt.inference.encoder import Encoder
 from dinotxt.results.skip import Skip
 from dinotxt.search import index as index_module
 from dinotxt.search.index import ImageIndex
+from dinotxt.search.where import Filter
 
 MakePicture = Callable[..., Path]
 MakeEncoder = Callable[..., Encoder]
@@ -166,6 +167,7 @@ def test_a_stopped_build_goes_on_with_the_same_batches(
     make_encoder: MakeEncoder,
     make_picture: MakePicture,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(index_module, "COMMIT_SECONDS", 0.0)
     for number in range(40):
@@ -182,8 +184,13 @@ def test_a_stopped_build_goes_on_with_the_same_batches(
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             ImageIndex.build(make_encoder(), album, tmp_path / "part", batch_size=4, progress=stop)
-    with pytest.raises(DataError, match="unfinished"):
-        ImageIndex.open(tmp_path / "part", encoder=make_encoder())
+    with caplog.at_level("WARNING"):
+        partly = ImageIndex.open(tmp_path / "part", encoder=make_encoder())
+    assert "only its first 12 pictures are searched" in caplog.text
+    known = {hit.path: hit.score for hit in whole.search("red", k=40)}
+    hits = partly.search("red", k=40, where=Filter(folders=("0",)))
+    assert [hit.score for hit in hits] == [known[hit.path] for hit in hits]
+    assert len(hits) == len(partly) == 12
     encoder = make_encoder()
     resumed = ImageIndex.build(encoder, album, tmp_path / "part", batch_size=4)
     towers: Any = encoder.towers

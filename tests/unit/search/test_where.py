@@ -25,7 +25,7 @@ def segment(tmp_path: Path) -> Segment:
         records.append(Record(path, 1, int(noon * 1e9), f"{month}"))
     records[-1] = records[-1]._replace(taken="1999-12-31")
     write_segment(tmp_path, "s", [np.ones((len(paths), 2), np.float32)], records, 2)
-    return Segment(tmp_path, "s")
+    return Segment.open(tmp_path, "s", 2)
 
 
 def found(segment: Segment, where: Filter) -> list[str]:

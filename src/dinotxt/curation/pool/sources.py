@@ -14,15 +14,13 @@ from dinotxt.curation.pool.files import write_table
 from dinotxt.data.order import pair_id, record_key
 from dinotxt.data.readers import Pair, expand, find_tars, read_pairs
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.files import read_json, sha256_file, write_json
+from dinotxt.files import read_json, sampled_sha256, sha256_file, write_json
 from dinotxt.results.skip import Skip
 
 _FEWEST, _MOST = 1_000, 10_000  # records of one table
 _TABLES = 64
 _MAX_LISTED = 100  # records named of one source
 _WHOLE_BYTES = 64 << 20
-_PROBES = 16
-_PROBE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +257,7 @@ def fingerprint(path: Path) -> str:
     stat = path.stat()
     if stat.st_size <= _WHOLE_BYTES:
         return sha256_file(path)
-    digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
-    with path.open("rb") as stream:
-        for probe in range(_PROBES):
-            stream.seek(probe * (stat.st_size - _PROBE_BYTES) // (_PROBES - 1))
-            digest.update(stream.read(_PROBE_BYTES))
-    return digest.hexdigest()
+    return hashlib.sha256(f"{sampled_sha256(path)} {stat.st_mtime_ns}".encode()).hexdigest()
 
 
 def _of_folder(folder: Path) -> str:

@@ -42,11 +42,16 @@ def open_index(store: Store, segment: Segment) -> Index:
     if kept is None:
         return ExactIndex(segment.vectors)
     places = _read_places(store, kept)
+    store.look_at([store.approximate_path(kept.number).name])
     try:
         index = read_approximate(store.approximate_path(kept.number))
     except BackendError as error:
         logger.warning("Searching every vector instead: %s", error)
         return ExactIndex(segment.vectors)
+    if index.ntotal != len(places) or index.d != segment.vectors.shape[1]:
+        raise DataError(f"{store.folder} is damaged (its graph does not fit): index again.")
+    if len(places) and not -1 <= places.min() <= places.max() < len(segment):
+        raise DataError(f"{store.folder} is damaged (its graph does not fit): index again.")
     return FaissIndex(index, kept.engine, places, segment.vectors)
 
 
@@ -117,9 +122,12 @@ def _is_fresh(store: Store, engine: ApproximateEngine, num_rows: int) -> bool:
 
 def _read_places(store: Store, kept: Approximation) -> Rows:
     path = store.places_path(kept.number, store.manifest.base)
+    store.look_at([path.name])
     try:
         places: Rows = np.load(path)
-    except (OSError, ValueError) as error:
+        if places.dtype != np.int64 or places.shape != (kept.size,):
+            raise ValueError(f"{path.name} holds {places.dtype} {list(places.shape)}")
+    except (OSError, ValueError, EOFError) as error:
         message = f"{store.folder} is damaged ({error}): delete it and index again."
         raise DataError(message) from error
     return places

@@ -7,18 +7,28 @@ committed state; searches see the base until an update is finished.
 """
 
 import re
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import NonNegativeInt, PositiveInt
+
 from dinotxt.config import configuration, load_config
 from dinotxt.errors import ConfigError, DataError
-from dinotxt.files import read_json, remove_unfinished, write_json
+from dinotxt.files import (
+    read_json,
+    remove_unfinished,
+    sampled_sha256,
+    sha256_file,
+    write_json,
+)
 from dinotxt.inference.encoder import Encoder
 from dinotxt.search.engines import ApproximateEngine, Engine
-from dinotxt.search.store.segment import Segment, remove_segment
+from dinotxt.search.store.segment import Segment, remove_segment, segment_files
 
 MANIFEST = "manifest.json"
+_FINITE_ROWS = 1 << 16
 
 
 @configuration
@@ -32,8 +42,21 @@ class Approximation:
     """
 
     engine: ApproximateEngine
-    number: int
-    size: int
+    number: PositiveInt
+    size: NonNegativeInt
+
+
+@configuration
+class FileCheck:
+    """What a file was when it was written.
+
+    Attributes:
+        sha256: Of all of it.
+        sample: Of its size and 16 pieces of it; see ``files.sampled_sha256``.
+    """
+
+    sha256: str
+    sample: str
 
 
 @configuration
@@ -53,6 +76,8 @@ class Manifest:
         engine: How it should be searched; auto decides by its size.
         thumbnails: The long side of the small copies that are kept; 0 for none.
         approximation: What is searched instead of every vector, if anything.
+        mounts: Folders, relative to the root, that were on a disk of their own.
+        files: The checks of the files that count, by name; older indexes have none.
     """
 
     format: Literal[1] = 1
@@ -60,13 +85,15 @@ class Manifest:
     model: str
     fingerprint: str
     transform: str
-    size: int
-    dim: int
-    generation: int = 0
-    num_pieces: int = 0
+    size: PositiveInt
+    dim: PositiveInt
+    generation: NonNegativeInt = 0
+    num_pieces: NonNegativeInt = 0
     engine: Engine = "auto"
-    thumbnails: int = 0
+    thumbnails: NonNegativeInt = 0
     approximation: Approximation | None = None
+    mounts: tuple[str, ...] = ()
+    files: dict[str, FileCheck] = field(default_factory=dict)
 
     @property
     def base(self) -> str:
@@ -108,7 +135,19 @@ class Store:
 
     def base(self) -> Segment | None:
         """Open the finished state; None before the first one."""
-        return Segment(self.folder, self.manifest.base) if self.manifest.generation else None
+        return self.segment(self.manifest.base) if self.manifest.generation else None
+
+    def segment(self, name: str) -> Segment:
+        """Open a segment that counts.
+
+        Raises:
+            DataError: If a file of it is missing or damaged.
+        """
+        self.look_at(segment_files(name))
+        segment = Segment.open(self.folder, name, self.manifest.dim)
+        if not self.manifest.files:  # of an index that has no checks
+            segment.check_finite(_FINITE_ROWS)
+        return segment
 
     def pieces(self) -> list[str]:
         """Return the names of the committed pieces."""
@@ -126,16 +165,30 @@ class Store:
 
     def commit_piece(self) -> None:
         """Make the written ``next_piece`` count."""
-        self._commit(num_pieces=self.manifest.num_pieces + 1)
+        files = {**self.manifest.files, **self._checks(segment_files(self.next_piece))}
+        self._commit(num_pieces=self.manifest.num_pieces + 1, files=files)
 
     def commit_base(self) -> None:
         """Make the written ``next_base`` count in place of the old base and the pieces."""
-        self._commit(generation=self.manifest.generation + 1, num_pieces=0)
+        made, kept = segment_files(self.next_base), self.manifest.approximation
+        files = {}
+        if kept is not None:
+            made = [*made, self.places_path(kept.number, self.next_base).name]
+            graph = self.approximate_path(kept.number).name
+            files = {name: c for name, c in self.manifest.files.items() if name == graph}
+        files.update(self._checks(made))
+        self._commit(generation=self.manifest.generation + 1, num_pieces=0, files=files)
         self.clean()
 
     def commit_approximation(self, approximation: Approximation | None) -> None:
         """Make a written approximate index and its map count, or drop the one there was."""
-        self._commit(approximation=approximation)
+        base = segment_files(self.manifest.base)
+        files = {name: check for name, check in self.manifest.files.items() if name in base}
+        if approximation is not None:
+            number = approximation.number
+            made = (self.approximate_path(number), self.places_path(number, self.manifest.base))
+            files.update(self._checks(path.name for path in made))
+        self._commit(approximation=approximation, files=files)
         self.clean()
 
     def approximate_path(self, number: int) -> Path:
@@ -145,6 +198,51 @@ class Store:
     def places_path(self, number: int, base: str) -> Path:
         """Return the map from the ids of an approximate index to the rows of a base."""
         return self.folder / f"approximate-{number:06d}-{base}.npy"
+
+    def look_at(self, names: Iterable[str]) -> None:
+        """Check the size and a sample of files, of which the manifest knows what they were.
+
+        Raises:
+            DataError: If one is missing or another than was written.
+        """
+        for name in names:
+            check = self.manifest.files.get(name)
+            if check is not None:
+                self._hold(name, check.sample, sampled_sha256)
+
+    def verify(self) -> Iterator[tuple[str, str]]:
+        """Check all files whole; yield the name of each and what is wrong with it, or nothing."""
+        for name, check in sorted(self.manifest.files.items()):
+            try:
+                self._hold(name, check.sha256, sha256_file)
+            except DataError as error:
+                yield name, str(error)
+            else:
+                yield name, ""
+
+    def _hold(self, name: str, expected: str, digest: Callable[[Path], str]) -> None:
+        try:
+            found = digest(self.folder / name)
+        except OSError as error:
+            found = f"it cannot be read: {error.strerror or error}"
+        else:
+            found = "" if found == expected else "it is not what was written"
+        if found:
+            place = self.folder / name
+            raise DataError(f"{place} is damaged ({found}): delete {self.folder}, index again.")
+
+    def _checks(self, names: Iterable[str]) -> dict[str, FileCheck]:
+        return {
+            name: FileCheck(
+                sha256=sha256_file(self.folder / name), sample=sampled_sha256(self.folder / name)
+            )
+            for name in names
+        }
+
+    def remember(self, mounts: tuple[str, ...]) -> None:
+        """Record which folders were on a disk of their own."""
+        if mounts != self.manifest.mounts:
+            self._commit(mounts=mounts)
 
     def move(self, root: Path) -> None:
         """Record that the indexed folder is at another place now."""

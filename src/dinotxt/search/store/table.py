@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dinotxt.search.engines import Vectors
-from dinotxt.search.store.segment import Record, Segment, open_vectors
+from dinotxt.search.store.segment import Record, open_vectors
 from dinotxt.search.store.store import Store
 
 _BLOCK_ROWS = 8192
@@ -43,7 +43,7 @@ class Table:
 
     def add(self, name: str) -> None:
         """Take in a segment; its records replace older ones of the same path."""
-        segment = Segment(self._store.folder, name)
+        segment = self._store.segment(name)
         rows = ((record, row) for row, record in enumerate(segment.records()))
         failures = ((record, -1) for record in segment.unreadable())
         for record, row in chain(rows, failures):
@@ -79,5 +79,5 @@ class Table:
         if name not in self._opened:
             if len(self._opened) >= _MOST_OPEN:
                 self._opened.clear()
-            self._opened[name] = open_vectors(self._store.folder, name)
+            self._opened[name] = open_vectors(self._store.folder, name, self._store.manifest.dim)
         return self._opened[name]

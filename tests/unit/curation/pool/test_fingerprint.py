@@ -23,7 +23,7 @@ def test_a_large_file_is_known_by_size_time_and_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_WHOLE_BYTES", 10)
-    monkeypatch.setattr(module, "_PROBE_BYTES", 4)
+    monkeypatch.setattr("dinotxt.files._SAMPLE_BYTES", 4)
     path = tmp_path / "a"
     path.write_bytes(bytes(100))
     os.utime(path, (1, 1))

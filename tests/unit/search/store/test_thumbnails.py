@@ -79,7 +79,7 @@ def test_small_copies_follow_the_pictures(
     (album / "1" / "green.png").unlink()
     (next(iter(copies(later))).parent / ".1-2.tmp").touch()
     updated = ImageIndex.build(make_encoder(), album, path)
-    records = Segment(path, "base-000002").records()
+    records = Segment.open(path, "base-000002", 3).records()
     kept = Thumbnails(path, 4)
     assert copies(updated) == {kept.path(record.sha256) for record in records}
     none = ImageIndex.build(make_encoder(), album, path, settings=IndexSettings(thumbnails=0))
