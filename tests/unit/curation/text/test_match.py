@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dinotxt.curation.config import MatchEngine, Normalize
 from dinotxt.curation.text import match as matching
-from dinotxt.curation.text.match import MatchEngine, Matches, open_matcher
-from dinotxt.curation.text.spacing import Normalize, spacing
+from dinotxt.curation.text.match import Matches, open_matcher
+from dinotxt.curation.text.spacing import spacing
 
 ENTRIES = [
     "dog",

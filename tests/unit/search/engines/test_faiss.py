@@ -7,8 +7,13 @@ import pytest
 from dinotxt.errors import BackendError, DataError
 from dinotxt.search.engines import faiss as engines
 from dinotxt.search.engines.exact import ExactIndex, Vectors
-from dinotxt.search.engines.faiss import FaissIndex, build_approximate, choose, read_approximate
-from dinotxt.search.store.store import ApproximateEngine
+from dinotxt.search.engines.faiss import (
+    ApproximateEngine,
+    FaissIndex,
+    build_approximate,
+    choose,
+    read_approximate,
+)
 
 ENGINES: list[ApproximateEngine] = ["hnsw", "ivf-pq"]
 
