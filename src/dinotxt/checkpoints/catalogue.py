@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from dinotxt.errors import CheckpointError, ConfigError
 
 _DINOV2 = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_reg4_"
 
@@ -34,7 +38,7 @@ MODELS = {
             name="lite",
             backbone="EfficientNet-Lite2, frozen",
             text_encoder="MiniLM-L6",
-            source="two wheels on PyPI (extra `lite`) and the head inside this package",
+            source="one wheel on PyPI; the rest is inside this package",
         ),
         NamedModel(
             name="dinov2-vitl14",
@@ -61,3 +65,41 @@ MODELS = {
         ),
     )
 }
+
+
+def find_folder(name: str) -> Path | None:
+    """Return the folder that a name stands for; None for a model of Meta's files.
+
+    Raises:
+        ConfigError: If the name is unknown and no folder.
+        CheckpointError: If the package holds no weights for it.
+    """
+    if name == "lite":
+        return lite_folder()
+    if name in MODELS:
+        return None
+    path = Path(name).expanduser()
+    for folder in (path, path / "model"):
+        if (folder / "config.json").is_file():
+            return folder
+    if path.exists():
+        raise CheckpointError(f"{path} is no model: it has neither config.json nor model/.")
+    names = ", ".join([*MODELS, "openclip:NAME/PRETRAINED"])
+    message = f"{name!r} is neither a folder nor a known model: choose from {names}."
+    raise ConfigError(message)
+
+
+def lite_folder() -> Path:
+    """Return the folder of `lite` inside the package.
+
+    Raises:
+        CheckpointError: If this installation has none.
+    """
+    folder = Path(str(files("dinotxt"))) / "weights" / "lite"
+    if not (folder / "config.json").is_file():
+        message = (
+            f"This installation has no lite weights in {folder}: install a released wheel, or train"
+            " your own with `dinotxt train lite` and pass its folder as --model."
+        )
+        raise CheckpointError(message)
+    return folder

@@ -4,18 +4,18 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinotxt.checkpoints import meta
-from dinotxt.checkpoints.catalogue import MODELS, NamedModel
+from dinotxt.checkpoints.catalogue import MODELS, NamedModel, find_folder, lite_folder
 from dinotxt.checkpoints.exported import is_export, read_export
 from dinotxt.checkpoints.folder import read_config
 from dinotxt.checkpoints.format import LoadedModel, load_model, read_weights
 from dinotxt.checkpoints.hub import cached_path, fetch, file_hash
-from dinotxt.checkpoints.sources import WHEELS, build_tokenizer, wheel_files
+from dinotxt.checkpoints.sources import build_tokenizer
+from dinotxt.checkpoints.wheels import WHEELS, shipped_file, wheel_files
 from dinotxt.config import to_json
 from dinotxt.data.pictures import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
@@ -51,28 +51,6 @@ def resolve(name: str, *, trust_code: bool = False) -> "LoadedModel | LoadedBase
     return _load_meta(MODELS[name], fetch_files(name))
 
 
-def find_folder(name: str) -> Path | None:
-    """Return the folder that a name stands for; None for a model of Meta's files.
-
-    Raises:
-        ConfigError: If the name is unknown and no folder.
-        CheckpointError: If the package holds no weights for it.
-    """
-    if name == "lite":
-        return _lite_folder()
-    if name in MODELS:
-        return None
-    path = Path(name).expanduser()
-    for folder in (path, path / "model"):
-        if (folder / "config.json").is_file():
-            return folder
-    if path.exists():
-        raise CheckpointError(f"{path} is no model: it has neither config.json nor model/.")
-    names = ", ".join([*MODELS, "openclip:NAME/PRETRAINED"])
-    message = f"{name!r} is neither a folder nor a known model: choose from {names}."
-    raise ConfigError(message)
-
-
 def fetch_named(name: str, *, progress: Progress | None = None) -> list[Path]:
     """Bring all files of a named model to this machine and return them.
 
@@ -84,8 +62,8 @@ def fetch_named(name: str, *, progress: Progress | None = None) -> list[Path]:
     if name not in MODELS:
         raise ConfigError(f"{name!r} is not known: choose from {', '.join(MODELS)}.")
     if name == "lite":
-        wheels = [file for wheel in WHEELS for file in wheel_files(wheel)]
-        return wheels + sorted(path for path in _lite_folder().iterdir() if path.is_file())
+        frozen = [*wheel_files("efficientnet-lite2"), *map(shipped_file, WHEELS)]
+        return frozen + sorted(path for path in lite_folder().iterdir() if path.is_file())
     return list(fetch_files(name, progress=progress).values())
 
 
@@ -125,17 +103,6 @@ def _load_meta(model: NamedModel, paths: Mapping[str, Any]) -> LoadedModel:
         fingerprint=hashlib.sha256(" ".join(hashes).encode()).hexdigest(),
         extra={},
     )
-
-
-def _lite_folder() -> Path:
-    folder = Path(str(files("dinotxt"))) / "weights" / "lite"
-    if not (folder / "config.json").is_file():
-        message = (
-            f"This installation has no lite weights in {folder}: install a released wheel, or train"
-            " your own with `dinotxt train lite` and pass its folder as --model."
-        )
-        raise CheckpointError(message)
-    return folder
 
 
 def list_models() -> list[dict[str, Any]]:
@@ -205,4 +172,4 @@ def _lite_is_available() -> bool:
         find_folder("lite")
     except CheckpointError:
         return False
-    return all(find_spec(wheel.package) is not None for wheel in WHEELS.values())
+    return find_spec(WHEELS["efficientnet-lite2"].package) is not None

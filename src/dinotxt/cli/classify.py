@@ -35,6 +35,7 @@ def classify(
     csv_path: Csv = None,
     model: options.Model = "lite",
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     trust_code: options.TrustCode = False,
     batch_size: options.BatchSize = 32,
     num_workers: options.NumWorkers = None,
@@ -51,7 +52,9 @@ def classify(
         paths = expand_pictures(images, current.skip)
         results: list[Classification] = []
         if paths:
-            encoder = load_encoder(model, device=device, size=size, trust_code=trust_code)
+            encoder = load_encoder(
+                model, device=device, engine=engine, trust_code=trust_code, size=size
+            )
             with current.progress("labels") as report:
                 known = encoder.encode_labels(names, templates, progress=report)
             predict = ZeroShotClassifier(

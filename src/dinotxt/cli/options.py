@@ -5,6 +5,7 @@ Nothing heavy is imported for them: ``dinotxt --help`` and the shell's completio
 
 import glob
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
@@ -71,6 +72,10 @@ TrustCode = Annotated[
 ]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=complete_device)
+]
+Engine = Annotated[
+    Literal["auto", "onnx", "torch"],
+    typer.Option(help="What runs the model (auto: ONNX Runtime wherever it can)."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures a forward pass.")]
 NumWorkers = Annotated[
@@ -165,11 +170,14 @@ class Source:
 
     model: Model = "lite"
     device: Device = "auto"
+    engine: Engine = "auto"
     trust_code: TrustCode = False
 
     def load(self) -> "Encoder":
         """Load it, see ``load_encoder``."""
-        return load_encoder(self.model, device=self.device, trust_code=self.trust_code)
+        return load_encoder(
+            self.model, device=self.device, engine=self.engine, trust_code=self.trust_code
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +189,14 @@ class Shown:
 
 
 def load_encoder(
-    name: str, *, device: str, size: int | None = None, trust_code: bool = False
+    name: str,
+    *,
+    device: str,
+    engine: Literal["auto", "onnx", "torch"] = "auto",
+    size: int | None = None,
+    trust_code: bool = False,
 ) -> "Encoder":
-    """Load a model into a process that is the verb's own: it keeps what memory it frees.
+    """Load a model into a process that is the verb's own: torch keeps what memory it frees there.
 
     Raises:
         DinotxtError: See ``dinotxt.load``.
@@ -191,8 +204,10 @@ def load_encoder(
     from dinotxt.inference.encoder import load
     from dinotxt.inference.loading import keep_freed_memory
 
-    keep_freed_memory()
-    return load(name, device=device, size=size, trust_code=trust_code)
+    encoder = load(name, device=device, size=size, engine=engine, trust_code=trust_code)
+    if "torch" in sys.modules:
+        keep_freed_memory()
+    return encoder
 
 
 def read_labels(labels: Sequence[str] | None, labels_file: str | None) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ def search(
     collection: Collection = "pictures",
     model: IndexModel = None,
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     trust_code: options.TrustCode = False,
     batch_size: options.BatchSize = 32,
     num_workers: options.NumWorkers = None,
@@ -72,7 +73,11 @@ def search(
         where = Filter.parse(folder or (), since, until)
         own_name, own_size = recorded(index, collection)
         encoder = load_encoder(
-            model or own_name, device=device, size=size or own_size, trust_code=trust_code
+            model or own_name,
+            device=device,
+            engine=engine,
+            trust_code=trust_code,
+            size=size or own_size,
         )
         searched = open_index(index, collection, encoder)
         hits = searched.search(words, image=image, k=k, where=where)

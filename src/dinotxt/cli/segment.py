@@ -85,6 +85,7 @@ def segment(
     compare: Compare = None,
     model: options.Model = "lite",
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     trust_code: options.TrustCode = False,
     batch_size: BatchSize = 8,
     num_workers: options.NumWorkers = None,
@@ -105,7 +106,7 @@ def segment(
         budget: dict[str, Any] = {}
 
         def build(name: str) -> "Segmenter":
-            encoder = load_encoder(name, device=device, trust_code=trust_code)
+            encoder = load_encoder(name, device=device, engine=engine, trust_code=trust_code)
             if embedding is not None:
                 encoder = encoder.with_embedding(embedding, value_text=value_text)
             with current.progress("labels") as report:

@@ -8,6 +8,7 @@ import typer
 from dinotxt.cli.index import Collection
 from dinotxt.cli.options import (
     Device,
+    Engine,
     Json,
     Model,
     NumWorkers,
@@ -47,6 +48,7 @@ def serve(
     max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request.")] = 32,
     model: Model = "lite",
     device: Device = "auto",
+    engine: Engine = "auto",
     trust_code: TrustCode = False,
     size: Size = None,
     num_workers: NumWorkers = None,
@@ -77,7 +79,9 @@ def serve(
                 "limits": {"timeout": timeout, "max_bytes": max_megabytes << 20},
             },
         )
-        encoder = load_encoder(model, device=device, size=size, trust_code=trust_code)
+        encoder = load_encoder(
+            model, device=device, engine=engine, trust_code=trust_code, size=size
+        )
         searched = open_index(index, collection, encoder) if index else None
 
         def on_ready(url: str) -> None:

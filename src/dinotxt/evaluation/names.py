@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.text.class_names import class_names
-from dinotxt.text.imagenet_ids import imagenet_ids
 from dinotxt.text.prompt import synonyms
+from dinotxt.text.published import imagenet_ids
 
 _WORDNET_ID = re.compile(r"n\d{8}")
 

@@ -74,7 +74,7 @@ def verify(
     Returns:
         Three rows a size and precision at most: pictures, patches, texts.
     """
-    peer = load(model, device="cpu", trust_code=trust_code)
+    peer = load(model, device="cpu", engine="torch", trust_code=trust_code)
     rows: list[Comparison] = []
     for folder in folders:
         ours = load(folder, device="cpu")

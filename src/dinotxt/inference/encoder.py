@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from PIL import Image
 
 from dinotxt.checkpoints.hub import PREFIX, is_hub_name
 from dinotxt.data.pictures import ImageSource, Picture, Transform, source_name
@@ -16,7 +17,7 @@ from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.engines import DenseTowers, Towers
 from dinotxt.inference.features import Averaging, Features, LabelFeatures, group_means, unit
 from dinotxt.inference.inputs import brighten, whole_input
-from dinotxt.inference.loading import open_model
+from dinotxt.inference.loading import Engine, open_model
 from dinotxt.inference.prompt_cache import kept_embeddings
 from dinotxt.models.config import Embedding, TextHalf
 from dinotxt.results.skip import OnSkip, Progress
@@ -207,7 +208,8 @@ class Encoder:
         if not isinstance(self.towers, DenseTowers):
             if embedding == "patch":
                 return self
-            raise ConfigError(f"{self.name} has one embedding of patches: leave the choice out.")
+            message = f"{self.name} has one embedding of patches here: leave the choice out"
+            raise ConfigError(f"{message}, or load the model with engine torch.")
         towers = self.towers.with_embedding(embedding, value_text=value_text)
         return replace(self, towers=towers)
 
@@ -417,6 +419,7 @@ def load(
     *,
     device: str = "auto",
     size: int | None = None,
+    engine: Engine = "auto",
     trust_code: bool = False,
 ) -> Encoder:
     """Load a model with its tokenizer and its transform.
@@ -426,21 +429,24 @@ def load(
             a run or export folder, or ``hf://OWNER/NAME``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         size: The side of the model's input in pixels (default: the model's own).
+        engine: ``onnx`` (ONNX Runtime: exports, ``lite`` and models like it), ``torch`` (all but
+            exports) or ``auto``: ``onnx`` wherever it can.
         trust_code: Whether a function ``package.module:function`` that the model's files name as
             their backbone may be called. Without it, files of strangers run no code.
 
     Raises:
         CheckpointError: If the weights are missing or damaged.
-        ConfigError: If the name is unknown, or the model would run code that is not trusted.
+        ConfigError: If the name is unknown, the model does not run on the engine, or it would run
+            code that is not trusted.
         BackendError: If the device or an optional package is missing.
     """
-    return Encoder(*open_model(str(model), device=device, size=size, trust_code=trust_code))
+    return Encoder(
+        *open_model(str(model), device=device, size=size, engine=engine, trust_code=trust_code)
+    )
 
 
 def _resize(pixels: Features, side: int) -> Features:
-    import torch
-    from torch.nn import functional as F
-
-    source = torch.from_numpy(pixels)
-    resized = F.interpolate(source, size=(side, side), mode="bicubic", antialias=True)
-    return np.asarray(resized.numpy(), dtype=np.float32)
+    """Resize pictures ``[B, C, H, W]`` to squares, each channel as a picture of floats."""
+    size, how = (side, side), Image.Resampling.BICUBIC
+    rows = [[Image.fromarray(one).resize(size, how) for one in picture] for picture in pixels]
+    return np.stack([np.stack([np.asarray(one) for one in row]) for row in rows])

@@ -1,24 +1,40 @@
-"""From a model's name or folder to what an encoder is made of; exports load without torch."""
+"""From a model's name or folder to what an encoder is made of.
+
+Exports, `lite` and models like it run on ONNX Runtime and load without torch; the others need it.
+"""
 
 import ctypes
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-from dinotxt.checkpoints.catalogue import MODELS
+from dinotxt.checkpoints.catalogue import MODELS, find_folder
 from dinotxt.checkpoints.exported import is_export, read_export
+from dinotxt.checkpoints.folder import (
+    TOKENIZER,
+    FolderConfig,
+    is_model_folder,
+    read_config,
+    verified,
+)
 from dinotxt.checkpoints.hub import is_hub_name, snapshot
-from dinotxt.data.pictures import Transform
+from dinotxt.data.pictures import Transform, TransformConfig
 from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.inference.engines import Towers
+from dinotxt.inference.engines.graph_towers import GraphTowers
 from dinotxt.inference.engines.onnx_towers import OnnxTowers
+from dinotxt.inference.engines.sessions import has_cuda
+from dinotxt.inference.graphs import is_supported
 from dinotxt.inference.inputs import check_size
 from dinotxt.text.tokenizer import Tokenizer
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _KEPT = 1 << 30
+
+Engine = Literal["auto", "onnx", "torch"]
 
 
 class Parts(NamedTuple):
@@ -31,7 +47,14 @@ class Parts(NamedTuple):
     defaults: InferenceDefaults
 
 
-def open_model(name: str, *, device: str, size: int | None, trust_code: bool = False) -> Parts:
+def open_model(
+    name: str,
+    *,
+    device: str,
+    size: int | None,
+    engine: Engine = "auto",
+    trust_code: bool = False,
+) -> Parts:
     """Load a model; see ``dinotxt.load``.
 
     Raises:
@@ -39,9 +62,19 @@ def open_model(name: str, *, device: str, size: int | None, trust_code: bool = F
         ConfigError: If the name is unknown, or the model does not take the size.
         BackendError: If the device or a package is missing.
     """
+    if engine not in get_args(Engine):
+        raise ConfigError(f"engine is {engine!r}: choose from {', '.join(get_args(Engine))}.")
     place = str(snapshot(name)) if is_hub_name(name) else name
     if place not in MODELS and is_export(place):
+        if engine == "torch":
+            raise ConfigError(f"{name} is an export, for ONNX Runtime alone: give engine onnx.")
         return _open_export(Path(place).expanduser(), device, size)._replace(name=name)
+    written = None if engine == "torch" else _writable(place)
+    if written is not None and (engine == "onnx" or not _is_for_torch(device)):
+        return _open_written(*written, device, size)._replace(name=name)
+    if engine == "onnx":
+        message = f"{name} runs on torch alone: write a folder for ONNX Runtime with"
+        raise ConfigError(f"{message} `dinotxt export --model {name} --out FOLDER` and give that.")
     require_torch(name, "give a folder that `dinotxt export` wrote")
     return _open_torch(place, device, size, trust_code)._replace(name=name)
 
@@ -84,19 +117,55 @@ def _open_export(folder: Path, device: str, size: int | None) -> Parts:
     )
 
 
+def _writable(name: str) -> tuple[Path, FolderConfig] | None:
+    """Return the model folder that a name stands for, where its graphs can be written."""
+    if name.startswith(("openclip:", "groupvit:")):
+        return None
+    folder = find_folder(name)
+    if folder is None or not is_model_folder(folder):
+        return None
+    config = read_config(folder)
+    return (folder, config) if is_supported(config.model) else None
+
+
+def _is_for_torch(device: str) -> bool:
+    """Tell if a device is one that only torch can use here."""
+    return device.startswith("cuda") and not has_cuda()
+
+
+def _open_written(folder: Path, config: FolderConfig, device: str, size: int | None) -> Parts:
+    towers = GraphTowers(folder, config, device=device)
+    tokenizer = verified(folder, TOKENIZER, config.tokenizer.sha256)
+    return Parts(
+        towers,
+        Tokenizer.from_file(tokenizer, config.tokenizer.context_length),
+        *_settings(config.transform, config.extra, size, towers.patch_size, folder.name),
+    )
+
+
 def _open_torch(name: str, device: str, size: int | None, trust_code: bool) -> Parts:
     from dinotxt.checkpoints.registry import resolve
     from dinotxt.inference.engines.torch_towers import TorchTowers, find_device
 
     find_device(device)
     loaded = resolve(name, trust_code=trust_code)
-    if size is not None:
-        check_size(size, loaded.model.patch_size)
-    defaults = read_defaults(loaded.extra)
-    config = replace(
-        loaded.transform,
-        size=size or defaults.size or loaded.transform.size,
-        max_enlarge=defaults.max_enlarge,
-    )
+    patch_size = loaded.model.patch_size
+    transform = _settings(loaded.transform, loaded.extra, size, patch_size, loaded.name)
     towers = TorchTowers(loaded.model, device=device, fingerprint=loaded.fingerprint)
-    return Parts(towers, loaded.tokenizer, Transform(config), loaded.name, defaults)
+    return Parts(towers, loaded.tokenizer, *transform)
+
+
+def _settings(
+    transform: TransformConfig,
+    extra: Mapping[str, Any],
+    size: int | None,
+    patch_size: int,
+    name: str,
+) -> tuple[Transform, str, InferenceDefaults]:
+    """Return the last three parts of a model folder, its inputs of the size that it likes."""
+    if size is not None:
+        check_size(size, patch_size)
+    defaults = read_defaults(extra)
+    side = size or defaults.size or transform.size
+    config = replace(transform, size=side, max_enlarge=defaults.max_enlarge)
+    return Transform(config), name, defaults

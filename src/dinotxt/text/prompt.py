@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_lines
-from dinotxt.text.open_clip_files import zero_shot_metadata
+from dinotxt.text.published import published_lines
 
 _SLOT = "{}"
 _PLURALS = ("a photo of many {}.", "a photo of {}s.")
@@ -91,15 +91,10 @@ def _read(path: Path) -> list[str]:
         ) from None
 
 
-def _openai(name: str) -> tuple[str, ...]:
-    fillers: Sequence[Callable[[str], str]] = getattr(zero_shot_metadata(), name)
-    return tuple(fill(_SLOT) for fill in fillers)
-
-
 _SETS: dict[str, Callable[[], tuple[str, ...]]] = {
-    "openai-80": lambda: _openai("OPENAI_IMAGENET_TEMPLATES"),
-    "openai-7": lambda: _openai("SIMPLE_IMAGENET_TEMPLATES"),
-    "tcl-9": lambda: _openai("SIMPLE_IMAGENET_TEMPLATES") + _PLURALS,
+    "openai-80": lambda: published_lines("openai-80.txt"),
+    "openai-7": lambda: published_lines("openai-7.txt"),
+    "tcl-9": lambda: published_lines("openai-7.txt") + _PLURALS,
     "simple": lambda: ("a photo of a {}.",),
 }
 

@@ -1,10 +1,8 @@
 """Tokenizers: CLIP's byte-pair encoding and any Hugging Face ``tokenizer.json``.
 
-CLIP's vocabulary is read from the file that open_clip installs, without importing open_clip. The
-ids equal those of ``open_clip.tokenizer.SimpleTokenizer``.
+The ids equal those of ``open_clip.tokenizer.SimpleTokenizer``.
 """
 
-import gzip
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +16,10 @@ from tokenizers import Regex, models, pre_tokenizers, processors
 
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import atomic_path
-from dinotxt.text.open_clip_files import open_clip_path
+from dinotxt.text.published import published_lines
 
 CONTEXT_LENGTH = 77
 _START, _END = "<start_of_text>", "<end_of_text>"
-_NUM_MERGES = 49152 - 256 - 2
 # As open_clip's, which drops U+0345: its matching without case takes it for neither class.
 _WORDS = (
     r"(?i)<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}"
@@ -161,11 +158,8 @@ def _clip_clean(text: str) -> str:
 
 
 def _clip_merges() -> list[tuple[str, str]]:
-    """Read CLIP's 48,894 merges from the installed open_clip package."""
-    path = open_clip_path("bpe_simple_vocab_16e6.txt.gz")
-    with gzip.open(path, "rt", encoding="utf-8") as stream:
-        lines = stream.read().split("\n")
-    pairs = (line.split() for line in lines[1 : _NUM_MERGES + 1])
+    """Read CLIP's 48,894 merges."""
+    pairs = (line.split() for line in published_lines("clip-merges.txt.gz"))
     return [(first, second) for first, second in pairs]
 
 

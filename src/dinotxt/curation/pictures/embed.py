@@ -237,7 +237,11 @@ def open_embedder(settings: ImageConfig) -> Embedder:
     """
     if settings.backbone is not None:
         return _BackboneEmbedder(settings)
-    return _EncoderEmbedder(load(settings.model, device=settings.device), settings)
+    if settings.features == "aligned":
+        encoder = load(settings.model, device=settings.device)
+    else:
+        encoder = load(settings.model, device=settings.device, engine="torch")
+    return _EncoderEmbedder(encoder, settings)
 
 
 class _BackboneEmbedder:

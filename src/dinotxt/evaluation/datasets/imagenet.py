@@ -13,7 +13,7 @@ from dinotxt.data.pictures import pictures_in
 from dinotxt.data.readers import ImageRef, LabelledImage, LabelledSet
 from dinotxt.errors import DataError
 from dinotxt.results.skip import OnSkip, Skip
-from dinotxt.text.imagenet_ids import imagenet_a_ids, imagenet_ids
+from dinotxt.text.published import imagenet_a_ids, imagenet_ids
 
 _SOLUTION = "LOC_val_solution.csv"
 

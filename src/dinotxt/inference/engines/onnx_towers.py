@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.checkpoints.exported import ExportConfig
-from dinotxt.errors import BackendError, ConfigError, import_extra
+from dinotxt.errors import ConfigError
+from dinotxt.inference.engines.sessions import Sessions
 from dinotxt.text.tokenizer import TokenBatch
-
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 class OnnxTowers:
@@ -23,12 +22,11 @@ class OnnxTowers:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        BackendError: If ONNX Runtime or the device is missing.
+        BackendError: If the device is missing.
     """
 
     def __init__(self, folder: Path, config: ExportConfig, *, device: str = "auto") -> None:
-        self._runtime: Any = import_extra("onnxruntime", extra="onnx")
-        self._providers = _find_providers(device, self._runtime.get_available_providers())
+        self._open = Sessions(device)
         self._folder = folder
         self._config = config
         self._sessions: dict[str, Any] = {}
@@ -85,29 +83,5 @@ class OnnxTowers:
     def _session(self, file: str) -> Any:
         with self._lock:
             if file not in self._sessions:
-                options = self._runtime.SessionOptions()
-                options.log_severity_level = 3
-                # Weights of eight bits whose products are fp32 are turned back once, not each time.
-                options.add_session_config_entry("session.disable_quant_qdq", "1")
-                self._sessions[file] = self._runtime.InferenceSession(
-                    self._folder / file, options, providers=self._providers
-                )
+                self._sessions[file] = self._open.open(self._folder / file)
             return self._sessions[file]
-
-
-def _find_providers(device: str, available: list[str]) -> list[Any]:
-    """Return ONNX Runtime's names for a device.
-
-    Raises:
-        BackendError: If the name is unknown or the device is not there.
-    """
-    kind, _, index = device.partition(":")
-    is_known = kind in {"auto", "cpu", "cuda"} and (kind == "cuda" or device == kind)
-    if not is_known or (":" in device and not index.isdecimal()):
-        raise BackendError(f"{device!r} is no device: give auto, cpu, cuda or cuda:N.")
-    if kind == "cuda" and _CUDA not in available:
-        message = f"{device} is not there for ONNX Runtime: run `pip install onnxruntime-gpu`"
-        raise BackendError(f"{message}, or give auto or cpu.")
-    if kind == "cpu" or _CUDA not in available:
-        return [_CPU]
-    return [(_CUDA, {"device_id": int(index or 0)}), _CPU]

@@ -3,7 +3,7 @@
 The lists of ADE20K (CSAILVision's ``objectInfo150.txt``), Cityscapes (cityscapesScripts),
 COCO-Stuff (``labels.txt`` without the eleven unused ones), Pascal VOC and Pascal Context
 (mmsegmentation's order) and CamVid (as in SegNet) stand in text files beside this one, as do the
-paper's optimised names of ADE20K (Table 10); ImageNet's come with open_clip.
+paper's optimised names of ADE20K (Table 10); ImageNet's are CLIP's (``text.published``).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.files import read_lines
-from dinotxt.text.open_clip_files import zero_shot_metadata
+from dinotxt.text.published import published_lines
 
 _FOLDER = Path(__file__).parent
 # Where mmsegmentation (and so TCL) does not take the first synonym of objectInfo150.txt.
@@ -38,7 +38,7 @@ def class_names(source: str | Path) -> tuple[str, ...]:
             line, which would shift the labels after it.
     """
     if source == "imagenet":
-        return tuple(zero_shot_metadata().IMAGENET_CLASSNAMES)
+        return published_lines("imagenet.txt")
     name, _, variant = str(source).partition(":")
     if name in shipped_lists():
         known = name_variants(name)

@@ -13,7 +13,7 @@ from dinotxt.data.pictures.image import open_image
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.datasets import open_labelled
 from dinotxt.results.skip import Skip
-from dinotxt.text.imagenet_ids import imagenet_ids
+from dinotxt.text.published import imagenet_ids
 
 
 def test_imagenet_is_read_from_class_folders_and_all_classes_compete(tmp_path: Path) -> None:

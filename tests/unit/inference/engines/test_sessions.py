@@ -1,7 +1,7 @@
 import pytest
 
 from dinotxt.errors import BackendError
-from dinotxt.inference.engines.onnx_towers import _find_providers
+from dinotxt.inference.engines.sessions import _find_providers
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
