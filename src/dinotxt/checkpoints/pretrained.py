@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dinotxt.checkpoints.card import write_card
-from dinotxt.checkpoints.catalogue import MODELS
+from dinotxt.checkpoints.catalogue import MODELS, find_folder
 from dinotxt.checkpoints.exported import file_names, is_export, read_export
 from dinotxt.checkpoints.folder import CONFIG, INSIDE, TOKENIZER, is_model_folder, read_config
 from dinotxt.checkpoints.format import LoadedModel, read_weights, write_folder
 from dinotxt.checkpoints.hub import is_hub_name, snapshot, upload
-from dinotxt.checkpoints.registry import find_folder, resolve
+from dinotxt.checkpoints.registry import resolve
 from dinotxt.checkpoints.replacing import replacing
 from dinotxt.config import to_json
 from dinotxt.errors import CheckpointError

@@ -141,8 +141,8 @@ def _from_meta(out: str, arguments: dict[str, Any]) -> list[str]:
 
 
 def _to_meta(model: str, out: str, layout: "Layout", suffix: str) -> list[str]:
+    from dinotxt.checkpoints.catalogue import find_folder
     from dinotxt.checkpoints.meta import to_meta
-    from dinotxt.checkpoints.registry import find_folder
 
     folder = find_folder(model)
     if folder is None:

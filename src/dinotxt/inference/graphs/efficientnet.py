@@ -77,7 +77,7 @@ class _Net:
         )
         if not is_active:
             return value
-        limits = (self._graph.weight(np.float32(limit)) for limit in (0, 6))
+        limits = (self._graph.weight(np.array(limit, np.float32)) for limit in (0, 6))
         return self._graph.node("Clip", value, *limits)
 
     def _folded(self, name: str, norm: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -136,8 +136,8 @@ def _patch_layer(
     if config.vision_head.input_norm == "none":
         return weight, bias
     mean = _array(head, "vision_head.input_norm.mean")
-    scaled = weight / _array(head, "vision_head.input_norm.std")
-    return scaled, bias - scaled @ mean
+    scaled = np.asarray(weight / _array(head, "vision_head.input_norm.std"), np.float32)
+    return scaled, np.asarray(bias - scaled @ mean, np.float32)
 
 
 def _add_raw_cls(graph: Graph, pooled: str, config: RawClsConfig, head: Tensors) -> str:

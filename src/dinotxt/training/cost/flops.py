@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dinotxt.checkpoints.sources import wheel_path
+from dinotxt.checkpoints.wheels import wheel_path
 from dinotxt.errors import ConfigError
 from dinotxt.files import read_json
 from dinotxt.models.config import (
