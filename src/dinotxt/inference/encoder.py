@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from PIL import Image
 
 from dinotxt.checkpoints.hub import PREFIX, is_hub_name
 from dinotxt.data.pictures import ImageSource, Picture, Transform, source_name
@@ -16,7 +15,7 @@ from dinotxt.inference.decoding import EncodedImages, check_finite, listed, pixe
 from dinotxt.inference.defaults import InferenceDefaults
 from dinotxt.inference.engines import DenseTowers, Towers
 from dinotxt.inference.features import Averaging, Features, LabelFeatures, group_means, unit
-from dinotxt.inference.inputs import brighten, whole_input
+from dinotxt.inference.inputs import brighten, squares, whole_input
 from dinotxt.inference.loading import Engine, open_model
 from dinotxt.inference.prompt_cache import kept_embeddings
 from dinotxt.models.config import Embedding, TextHalf
@@ -167,7 +166,7 @@ class Encoder:
             return features
         least = 2 * self.towers.patch_size
         sides = [min(max(round(scale * side), least), size) for scale in scales]
-        views = [features, *(self.towers.encode_image(_resize(pixels, side)) for side in sides)]
+        views = [features, *(self.towers.encode_image(squares(pixels, side)) for side in sides)]
         return np.asarray(np.mean(views, axis=0), dtype=np.float32)
 
     def encode_patches(
@@ -443,10 +442,3 @@ def load(
     return Encoder(
         *open_model(str(model), device=device, size=size, engine=engine, trust_code=trust_code)
     )
-
-
-def _resize(pixels: Features, side: int) -> Features:
-    """Resize pictures ``[B, C, H, W]`` to squares, each channel as a picture of floats."""
-    size, how = (side, side), Image.Resampling.BICUBIC
-    rows = [[Image.fromarray(one).resize(size, how) for one in picture] for picture in pixels]
-    return np.stack([np.stack([np.asarray(one) for one in row]) for row in rows])

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dinotxt.data.pictures import Picture, picture_size
@@ -135,3 +136,10 @@ def _brightness(picture: Picture) -> float:
         assert isinstance(pixel, int)
         return pixel / 255
     return float(picture.mean())
+
+
+def squares(pixels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Resize pixels ``[B, C, H, W]`` to squares, bicubic, each channel as a picture of floats."""
+    size, how = (side, side), Image.Resampling.BICUBIC
+    rows = [[Image.fromarray(one).resize(size, how) for one in picture] for picture in pixels]
+    return np.stack([np.stack([np.asarray(one) for one in row]) for row in rows])
