@@ -136,13 +136,19 @@ def _size(run: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def test_sigterm_writes_a_checkpoint_and_the_run_goes_on(tiny_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigterm_to_all_processes_writes_a_checkpoint_and_the_run_goes_on(
+    workers: int, tiny_run: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    command = [*DINOTXT, "train", str(tiny_run), "steps=4000", "checkpoint.every=4000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ})
+    changes = ["steps=4000", "checkpoint.every=4000", f"data.num_workers={workers}"]
+    command = [*DINOTXT, "train", str(tiny_run), *changes]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, env={**os.environ}, start_new_session=True
+    )
     while process.poll() is None and _size(run) == 0:
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"stopped by SIGTERM" in err

@@ -9,6 +9,7 @@ from dinotxt.cli import options
 from dinotxt.cli.session import Session, session
 
 if TYPE_CHECKING:
+    from dinotxt.data.features import FeatureStore
     from dinotxt.data.pictures import Transform
     from dinotxt.inference.caching import FeatureCacher, Kind, Views
     from dinotxt.models.config import ModelConfig
@@ -64,6 +65,7 @@ def cache(
         from dinotxt.checkpoints.sources import build_backbone
         from dinotxt.data.pictures import Transform
         from dinotxt.data.readers import read_pairs
+        from dinotxt.files import check_own_folder, one_writer
         from dinotxt.inference.caching import FeatureCacher
         from dinotxt.inference.loading import keep_freed_memory
         from dinotxt.training.setup import transform_config
@@ -72,30 +74,36 @@ def cache(
         pairs = read_pairs(_only_source(settings), on_skip=current.skip)
         built = build_backbone(model.backbone, trust_code=True)
         transform = Transform(transform_config(settings, built))
-        cacher = FeatureCacher(
-            built,
-            transform,
-            pairs,
-            out,
-            tokens=tokens or needed,
-            views=_views(views, settings, transform, seed),
-            device=device,
-        )
-        _announce(current, cacher, len(pairs), out)
-        with current.progress("cache") as report:
-            store = cacher.run(
-                batch_size=batch_size,
-                num_workers=num_workers,
-                on_skip=current.skip,
-                progress=report,
+        check_own_folder(out, "plan.json")
+        with one_writer(out, "cache"):
+            cacher = FeatureCacher(
+                built,
+                transform,
+                pairs,
+                out,
+                tokens=tokens or needed,
+                views=_views(views, settings, transform, seed),
+                device=device,
             )
-        reported = set(current.skipped)
-        for skip in store.skipped:
-            if skip not in reported:
-                current.skip(skip)  # an earlier run left it out
-        used = sum(path.stat().st_size for path in Path(out).iterdir() if path.is_file())
-        current.console.print(f"{len(store)} pictures in {out}", highlight=False, markup=False)
-        current.finish({"cache": out, "n": len(store), "bytes": used}, done=len(store))
+            _announce(current, cacher, len(pairs), out)
+            with current.progress("cache") as report:
+                store = cacher.run(
+                    batch_size=batch_size,
+                    num_workers=num_workers,
+                    on_skip=current.skip,
+                    progress=report,
+                )
+        _finish(current, store, out)
+
+
+def _finish(current: Session, store: "FeatureStore", out: str) -> None:
+    reported = set(current.skipped)
+    for skip in store.skipped:
+        if skip not in reported:
+            current.skip(skip)  # an earlier run left it out
+    used = sum(path.stat().st_size for path in Path(out).iterdir() if path.is_file())
+    current.console.print(f"{len(store)} pictures in {out}", highlight=False, markup=False)
+    current.finish({"cache": out, "n": len(store), "bytes": used}, done=len(store))
 
 
 def _settings(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dinotxt.checkpoints.format import save_model
 from dinotxt.checkpoints.sources import build_model, build_tokenizer
+from dinotxt.data.features import FeatureStore
 from dinotxt.data.pictures import Transform
 from dinotxt.errors import CheckpointError, DataError, DinotxtError
 from dinotxt.models.dinotxt import DinoTxt
@@ -71,9 +72,10 @@ class Run:
 
 
 class StopRequest:
-    """A context in which the first SIGTERM or SIGINT only sets ``name``.
+    """A context in which SIGTERM and the first SIGINT only set ``name``.
 
-    A second signal acts as usual. Outside the main thread nothing is installed.
+    A second SIGINT (Ctrl-C) acts as usual. SIGTERM may come twice, to the process group and from
+    torchrun, and never ends the step. Outside the main thread nothing is installed.
 
     Attributes:
         name: The signal that came, or None.
@@ -95,16 +97,17 @@ class StopRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._restore()
+        self._restore(*self._before)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            self._restore(signal.SIGINT)
         self.name = signal.Signals(number).name
-        self._restore()
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before.clear()
+    def _restore(self, *numbers: signal.Signals) -> None:
+        for number in numbers:
+            if number in self._before:
+                signal.signal(number, self._before.pop(number))  # type: ignore[arg-type]
 
 
 class Loop:
@@ -313,6 +316,10 @@ class Loop:
                 f"{self.config.output} began with other pairs than data.train holds now: put them "
                 "back or choose another `output`."
             )
+        if state and self.world.is_first:
+            for source in self.config.data.sources:
+                if source.cache is not None:
+                    FeatureStore.open(source.cache).verify()
         return state
 
     def _diverged(self, step: int, what: str) -> DinotxtError:

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -13,7 +13,14 @@ from dinotxt.results.skip import OnSkip
 from dinotxt.training.config import TrainConfig
 from dinotxt.training.distributed import joined
 from dinotxt.training.loop import Evaluate, Loop, Run
-from dinotxt.training.record import MetricsLog, Quarantine, Reporter, TensorBoardLog, claim
+from dinotxt.training.record import (
+    SKIPPED,
+    MetricsLog,
+    Quarantine,
+    Reporter,
+    TensorBoardLog,
+    claimed,
+)
 from dinotxt.training.setup import check_places
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -52,7 +59,8 @@ class Trainer:
 
         Raises:
             ConfigError: If the output folder holds a run of another configuration.
-            DataError: If the data cannot be used or are not those the run began with.
+            DataError: If the data cannot be used or are not those the run began with, or the
+                output folder holds other files or is being written.
             CheckpointError: If a checkpoint cannot be written or read.
             BackendError: If another process of the run is gone.
             DinotxtError: If the loss is not finite, or a signal stopped the run.
@@ -61,16 +69,17 @@ class Trainer:
         output = self.config.output
         with _full_disk_told(output), joined(self.device) as world, torch.random.fork_rng():
             is_first = world.is_first
-            quarantine = Quarantine(output / "skipped.jsonl", on_skip, is_silent=not is_first)
-            world.first(lambda: claim(output, self.config))
-            loop = Loop(
-                self.config,
-                world=world,
-                evaluate=self.evaluate,
-                reporters=[*_logs(output), *reporters] if is_first else [],
-                quarantine=quarantine,
-            )
-            return loop.run()
+            with ExitStack() as held:
+                world.first(lambda: held.enter_context(claimed(output, self.config)))
+                quarantine = Quarantine(output / SKIPPED, on_skip, is_silent=not is_first)
+                loop = Loop(
+                    self.config,
+                    world=world,
+                    evaluate=self.evaluate,
+                    reporters=[*_logs(output), *reporters] if is_first else [],
+                    quarantine=quarantine,
+                )
+                return loop.run()
 
 
 @contextmanager

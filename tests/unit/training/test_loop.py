@@ -16,6 +16,13 @@ def test_the_first_signal_is_heard_and_the_second_acts_as_usual() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_sigterm_may_come_twice() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.name == "SIGTERM"
+
+
 def test_the_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest():

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dinotxt.errors import DataError
-from dinotxt.files import read_json
+from dinotxt.files import read_json, sha256_file
 from dinotxt.results.skip import Skip
 
 FORMAT = "dinotxt-features-1"
@@ -113,6 +113,7 @@ class FeatureStore:
         self.spec = StoreSpec.from_json(manifest["spec"])
         self.skipped = tuple(Skip(**entry) for entry in manifest["skipped"])
         self._counts = [int(count) for count in manifest["shards"]]
+        self._hashes: list[str | None] = manifest.get("sha256") or [None] * len(self._counts)
         self._ends = np.cumsum([0, *self._counts])
         # Each map holds a file open, and a process may hold about a thousand.
         self._shard = lru_cache(maxsize=_MAX_MAPPED)(self._map_shard)
@@ -183,6 +184,20 @@ class FeatureStore:
             shard = self._shard(int(shards[position]))
             rows[position] = shard[places[position], chosen[position]]
         return self._split(rows.astype(dtype, copy=False))
+
+    def verify(self) -> None:
+        """Read every shard and compare its SHA-256 (caches of earlier versions have none).
+
+        Raises:
+            DataError: If one is damaged; the message names it.
+        """
+        for number, known in enumerate(self._hashes):
+            path = shard_path(self.path, number)
+            if known is not None and sha256_file(path) != known:
+                raise DataError(
+                    f"{path} is damaged: its SHA-256 is another one. Run the same `dinotxt cache` "
+                    "again, which writes it anew."
+                )
 
     def check(self, *, weights_hash: str, transform_hash: str) -> None:
         """Refuse other weights or another transform; see ``StoreSpec.check``."""

@@ -20,7 +20,7 @@ from dinotxt.data.features.store import (
 )
 from dinotxt.data.readers import Pair
 from dinotxt.errors import DataError
-from dinotxt.files import atomic_path, mark_folder, read_json, write_json
+from dinotxt.files import atomic_path, mark_folder, read_json, sha256_file, write_json
 from dinotxt.results.skip import Skip
 
 _PLAN = "plan.json"
@@ -71,6 +71,7 @@ class FeatureStoreWriter:
         most = min(_SHARD_BYTES // spec.item_bytes, _MAX_SHARD_VIEWS // spec.views)
         size = shard_items or max(1, most)
         self.path, self.spec, self._pairs = Path(path), spec, pairs
+        self._sound: dict[int, bool] = {}
         plan = {"spec": spec.to_json(), "pairs": len(pairs), "pairs_hash": _hash(pairs)}
         size = self._begin({**plan, "shard_items": size})
         starts = range(0, len(pairs), size)
@@ -115,13 +116,17 @@ class FeatureStoreWriter:
             {"key": self._pairs[position].key, "captions": self._pairs[position].captions}
             for position in positions
         ]
-        content = {"records": records, "skipped": [asdict(skip) for skip in skipped]}
+        content: dict[str, Any] = {"records": records}
+        content["skipped"] = [asdict(skip) for skip in skipped]
         path = shard_path(self.path, shard.number)
         try:
-            with atomic_path(path) as temporary, temporary.open("wb") as stream:
-                np.save(stream, halves)
+            with atomic_path(path) as temporary:
+                with temporary.open("wb") as stream:
+                    np.save(stream, halves)
+                content["sha256"] = sha256_file(temporary)
             with atomic_path(path.with_suffix(".json")) as temporary:
                 temporary.write_text(json.dumps(content), "utf-8")
+            self._sound[shard.number] = True
         except OSError as error:
             done = len(self.shards) - len(self.pending())
             raise DataError(
@@ -146,6 +151,7 @@ class FeatureStoreWriter:
             "format": FORMAT,
             "spec": self.spec.to_json(),
             "shards": counts,
+            "sha256": [content.get("sha256") for content in contents],
             "skipped": [skip for content in contents for skip in content["skipped"]],
         }
         write_json(self.path / MANIFEST, manifest)
@@ -195,7 +201,17 @@ class FeatureStoreWriter:
         except (DataError, KeyError, TypeError):
             return None
         whole = shard_is_whole(self.path, shard.number, self.spec, count)
-        return content if whole and "skipped" in content else None
+        return (
+            content if whole and "skipped" in content and self._is_sound(shard, content) else None
+        )
+
+    def _is_sound(self, shard: Shard, content: dict[str, Any]) -> bool:
+        """Compare a shard that an earlier run wrote with its SHA-256, once."""
+        if shard.number not in self._sound:
+            known = content.get("sha256")  # none in caches of earlier versions
+            own = shard_path(self.path, shard.number)
+            self._sound[shard.number] = known is None or known == sha256_file(own)
+        return self._sound[shard.number]
 
 
 def _hash(pairs: Sequence[Pair]) -> str:

@@ -1,5 +1,8 @@
 """The batches of a run: a pure function of (seed, step), read ahead by workers or a thread."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -172,7 +175,12 @@ class BatchReader(Dataset[Batch]):
 
     def _by_workers(self, numbers: range, num_workers: int, timeout: float) -> Iterator[Batch]:
         loader = DataLoader(
-            self, batch_size=None, sampler=numbers, num_workers=num_workers, timeout=timeout
+            self,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=num_workers,
+            timeout=timeout,
+            worker_init_fn=hear_parent_alone,
         )
         try:
             yield from loader
@@ -305,6 +313,24 @@ class MixedBatches(BatchReader):
     def num_expected(self, step: int) -> int:
         """Return of how many pairs a share may be lost when ``step`` steps are done."""
         return sum(source.num_expected(step) for source in self.sources)
+
+
+def hear_parent_alone(number: int) -> None:
+    """Let a data worker end when its parent says so, and not by a signal to the process group.
+
+    Slurm, systemd and ``timeout`` stop every process of a job at once; the parent then still needs
+    the batches of its last step.
+    """
+    del number
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_by_parent, daemon=True).start()
+
+
+def _end_by_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def divide(batch_size: int, weights: Sequence[float]) -> list[int]:

@@ -17,7 +17,7 @@ from dinotxt.models.dinotxt import DinoTxt
 from dinotxt.models.vision import Tokens
 from dinotxt.results.skip import OnSkip, Skip
 from dinotxt.training.distributed import World
-from dinotxt.training.feed.batches import VisionSource
+from dinotxt.training.feed.batches import VisionSource, hear_parent_alone
 from dinotxt.training.feed.captions import CaptionTable
 from dinotxt.training.feed.vision import as_pooled, move, pooled_kind
 
@@ -118,6 +118,7 @@ class Validation:
             sampler=range(len(chunks))[self._mine],
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
+            worker_init_fn=hear_parent_alone,
         ):
             lost += skipped
             if len(pairs):

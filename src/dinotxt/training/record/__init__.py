@@ -1,10 +1,17 @@
 """What a run leaves on the disk: checkpoints, metrics, the pairs that were lost."""
 
 from dinotxt.training.record.log import MetricsLog, Quarantine, Reporter, StepRecord, TensorBoardLog
-from dinotxt.training.record.state import CHECKPOINTS, Checkpoints, CheckpointWriter, claim
+from dinotxt.training.record.state import (
+    CHECKPOINTS,
+    SKIPPED,
+    Checkpoints,
+    CheckpointWriter,
+    claimed,
+)
 
 __all__ = [
     "CHECKPOINTS",
+    "SKIPPED",
     "CheckpointWriter",
     "Checkpoints",
     "MetricsLog",
@@ -12,5 +19,5 @@ __all__ = [
     "Reporter",
     "StepRecord",
     "TensorBoardLog",
-    "claim",
+    "claimed",
 ]

@@ -151,6 +151,7 @@ class Quarantine:
         self._is_silent = is_silent
         self._on_skip = on_skip
         self._known: set[str] = set()
+        self._lost: set[str] = set()
         if path.exists():
             self._known = {
                 json.loads(line)["path"] for line in path.read_text("utf-8").splitlines()
@@ -158,6 +159,7 @@ class Quarantine:
 
     def add(self, skip: Skip) -> None:
         """Write down a pair, unless it is known."""
+        self._lost.add(skip.path)
         if skip.path in self._known:
             return
         self._known.add(skip.path)
@@ -173,11 +175,13 @@ class Quarantine:
     def check(self, num_pairs: int, share: float) -> None:
         """Stop when more than a share of the pairs is lost (one is always allowed).
 
+        What was lost before the run was resumed counts when it is met again: it may be mended.
+
         Raises:
             DataError: With the number and the file.
         """
-        if len(self._known) > max(1, share * num_pairs):
+        if len(self._lost) > max(1, share * num_pairs):
             raise DataError(
-                f"{len(self._known)} of {num_pairs} pairs cannot be used, more than "
+                f"{len(self._lost)} of {num_pairs} pairs cannot be used, more than "
                 f"data.max_skipped ({share:g}): see {self.path}."
             )

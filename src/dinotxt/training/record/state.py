@@ -5,8 +5,9 @@ They are written in the background: the run goes on while its last state goes to
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,21 @@ import yaml
 
 from dinotxt.config import differences, dump_yaml, to_json
 from dinotxt.errors import CheckpointError, ConfigError
-from dinotxt.files import atomic_path, sync
+from dinotxt.files import (
+    atomic_path,
+    check_own_folder,
+    one_writer,
+    read_mark,
+    sha256_file,
+    sync,
+)
 from dinotxt.models.weights import write_pickle
 from dinotxt.training.distributed import World, join, part_of
 
 CHECKPOINTS = "checkpoints"
+SKIPPED = "skipped.jsonl"
+_KIND = "train"
+_HASH = ".sha256"
 _STATE = "state.pt"
 _NUM_PARTS = "num_parts"
 _PREFIX = "step-"
@@ -28,6 +39,7 @@ _FREE_KEYS = (
     "output:",
     "data.num_workers:",
     "data.timeout:",
+    "data.max_skipped:",
     "checkpoint.",
     "compute.parallel:",
     "compute.exchange:",
@@ -36,16 +48,29 @@ _FREE_KEYS = (
 )
 
 
-def claim(folder: Path, config: object) -> None:
-    """Write the resolved configuration into a run folder, or check the one that is there.
+@contextmanager
+def claimed(folder: Path, config: object) -> Iterator[None]:
+    """Hold a run folder for writing, with the resolved configuration in it.
 
     A run that never reached a checkpoint has nothing to protect and may be begun differently.
 
     Raises:
+        DataError: If the folder holds other files than a run's, or another process writes there.
         ConfigError: If the folder holds a run of another configuration; lists the differences.
     """
+    mark = read_mark(folder)
+    if mark is None or mark.kind != _KIND or mark.names:
+        check_own_folder(folder, f"{CHECKPOINTS}/last")  # runs of earlier versions have no mark
+    with one_writer(folder, _KIND):
+        _claim(folder, config)
+        yield
+
+
+def _claim(folder: Path, config: object) -> None:
     path = folder / "config.yaml"
-    if path.exists() and Checkpoints(folder / CHECKPOINTS, keep=1).steps():
+    if not Checkpoints(folder / CHECKPOINTS, keep=1).steps():
+        (folder / SKIPPED).unlink(missing_ok=True)  # of an attempt that is begun anew
+    elif path.exists():
         old = yaml.safe_load(path.read_text("utf-8"))
         changed = [
             line for line in differences(old, to_json(config)) if not line.startswith(_FREE_KEYS)
@@ -111,8 +136,11 @@ class Checkpoints:
     def write(self, step: int, part: Mapping[str, Any], rank: int = 0, size: int = 1) -> str | None:
         """Write one process's part of a checkpoint; return why it failed, or None."""
         content = {**part, _NUM_PARTS: size} if size > 1 and rank == 0 else part
+        path = self._staged(step) / _part_name(rank)
         try:
-            write_pickle(_canonical(content), self._staged(step) / _part_name(rank))
+            write_pickle(_canonical(content), path)
+            with atomic_path(f"{path}{_HASH}") as temporary:
+                temporary.write_text(sha256_file(path), "ascii")
         except OSError as error:
             return str(error)
         return None
@@ -179,6 +207,9 @@ def _part_name(rank: int) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    known = Path(f"{path}{_HASH}")
+    if known.is_file() and known.read_text("ascii") != sha256_file(path):  # none before version 2
+        raise ValueError(f"{path.name} is damaged: its SHA-256 is another one")
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content
 

@@ -61,6 +61,23 @@ def test_torn_shard_is_done_again(tmp_path: Path, damage: str) -> None:
         writer.finish()
 
 
+def test_one_flipped_bit_is_told_and_the_shard_done_again(tmp_path: Path) -> None:
+    writer = _writer(tmp_path)
+    _write_all(writer)
+    store = writer.finish()
+    store.verify()
+    array = tmp_path / "shard-00002.npy"
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(content)
+    with pytest.raises(DataError, match=r"shard-00002\.npy is damaged: its SHA-256"):
+        store.verify()
+    again = _writer(tmp_path)
+    assert [shard.number for shard in again.pending()] == [2]
+    _write_all(again)
+    again.finish().verify()
+
+
 def test_pictures_left_out_are_remembered(tmp_path: Path) -> None:
     writer = _writer(tmp_path)
     for shard in writer.pending():

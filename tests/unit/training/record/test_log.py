@@ -87,3 +87,9 @@ def test_too_many_lost_pairs_stop_the_run(tmp_path: Path) -> None:
     quarantine.check(10, 0.2)
     with pytest.raises(DataError, match=r"2 of 10 pairs .* data\.max_skipped \(0\.1\)"):
         quarantine.check(10, 0.1)
+    again = Quarantine(tmp_path / "skipped.jsonl")
+    again.check(10, 0.1)  # they may be mended by now
+    again.add(Skip("a.jpg", "torn"))
+    again.add(Skip("b.jpg", "torn"))
+    with pytest.raises(DataError, match="2 of 10 pairs"):
+        again.check(10, 0.1)

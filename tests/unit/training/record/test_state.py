@@ -8,9 +8,16 @@ import pytest
 import torch
 
 from dinotxt.config import configuration
-from dinotxt.errors import CheckpointError, ConfigError
+from dinotxt.errors import CheckpointError, ConfigError, DataError
+from dinotxt.files import mark_folder
 from dinotxt.training.distributed.world import World
-from dinotxt.training.record.state import CHECKPOINTS, Checkpoints, CheckpointWriter, claim
+from dinotxt.training.record.state import (
+    CHECKPOINTS,
+    SKIPPED,
+    Checkpoints,
+    CheckpointWriter,
+    claimed,
+)
 
 
 @configuration
@@ -96,6 +103,11 @@ def test_a_damaged_checkpoint_names_its_folder(tmp_path: Path) -> None:
         checkpoints.load()
 
 
+def claim(folder: Path, config: Run) -> None:
+    with claimed(folder, config):
+        pass
+
+
 def test_a_folder_of_another_configuration_is_refused_with_the_differences(tmp_path: Path) -> None:
     claim(tmp_path, Run(output="a", lr=0.3))
     claim(tmp_path, Run(output="a"))  # nothing was saved yet
@@ -104,6 +116,57 @@ def test_a_folder_of_another_configuration_is_refused_with_the_differences(tmp_p
     with pytest.raises(ConfigError, match=r"lr: 0\.1 -> 0\.2"):
         claim(tmp_path, Run(output="b", lr=0.2))
     assert "lr: 0.1" in (tmp_path / "config.yaml").read_text()
+
+
+def test_a_folder_of_others_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("mine: 1\n")
+    with pytest.raises(DataError, match=r"holds other files \(config\.yaml\)"):
+        claim(tmp_path, Run(output="a"))
+    assert (tmp_path / "config.yaml").read_text() == "mine: 1\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_the_folder_of_another_verb_is_refused(tmp_path: Path) -> None:
+    mark_folder(tmp_path, "index")
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match=r"holds other files \(manifest\.json\)"):
+        claim(tmp_path, Run(output="a"))
+
+
+def test_a_second_writer_is_told_who_holds_the_run(tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path, Run(output="a")),
+        pytest.raises(DataError, match=f"`dinotxt train` \\(process {os.getpid()}"),
+        claimed(tmp_path, Run(output="a", lr=0.2)),
+    ):
+        pass
+    assert "lr: 0.1" in (tmp_path / "config.yaml").read_text()
+
+
+def test_what_an_attempt_without_a_checkpoint_skipped_is_forgotten(tmp_path: Path) -> None:
+    claim(tmp_path, Run(output="a"))
+    (tmp_path / SKIPPED).write_text('{"path": "a.jpg", "reason": "torn"}\n')
+    claim(tmp_path, Run(output="a"))
+    assert not (tmp_path / SKIPPED).exists()
+    Checkpoints(tmp_path / CHECKPOINTS, keep=1).save(1, {"step": 1})
+    (tmp_path / SKIPPED).write_text("kept\n")
+    claim(tmp_path, Run(output="a"))
+    assert (tmp_path / SKIPPED).read_text() == "kept\n"
+
+
+def test_one_flipped_bit_of_a_checkpoint_is_told(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(2, {"step": 2, "model": {"w": torch.zeros(64)}})
+    path = tmp_path / "step-2" / "state.pt"
+    content = bytearray(path.read_bytes())
+    place = content.index(bytes(200)) + 100  # among the zeros of the tensor
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"step-2 cannot be read .*SHA-256"):
+        checkpoints.load()
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert checkpoints.load() is not None
 
 
 def writer(folder: Path, keep: int = 2) -> CheckpointWriter:
