@@ -91,8 +91,7 @@ def load(
 
     Raises:
         ConfigError: If the arguments name neither both DINOv2 files nor the DINOv3 file.
-        CheckpointError: If a file is missing, unsafe, damaged or does not fit; every missing,
-            unexpected and mis-shaped key is listed.
+        CheckpointError: If a file is missing, unsafe, damaged or does not fit.
     """
     weights = read(
         backbone=backbone,

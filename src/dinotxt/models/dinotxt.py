@@ -247,7 +247,7 @@ class DinoTxt(nn.Module):
             names: What the source calls a key, where it has a name of its own for it.
 
         Raises:
-            CheckpointError: If a key is missing, unexpected or has another shape; all are listed.
+            CheckpointError: If a key is missing, unexpected or has another shape.
         """
         check_keys(state, self.trainable_state_dict(), source, names)
         self.load_state_dict(dict(state), strict=False, assign=True)

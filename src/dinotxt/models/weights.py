@@ -1,27 +1,29 @@
-"""Reading weight files safely and fitting a backbone's weights to timm's names."""
+"""Reading and writing files of tensors, safely; hashing and comparing what they hold."""
 
+import argparse
 import hashlib
 import os
 import pickle
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from dinotxt.errors import CheckpointError
-from dinotxt.models.config import split_order
+from dinotxt.errors import CheckpointError, DataError
+from dinotxt.files import is_file_name, read_json
 
 StateDict = dict[str, Tensor]
 
-_WRAPPERS = ("state_dict", "model", "teacher")
-_CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.", "linear_head.", "heads.")
-_UNUSED = ("mask_token",)
+_WRAPPERS = ("teacher", "target_encoder", "model_ema", "state_dict", "model", "module", "encoder")
+_INDEX = ".index.json"
+_RANK = re.compile(r"\.rank_?\d+\.pth$")
+_MOST_LINES = 8
 _SYSTEM = re.compile(r"\(os error (\d+)\)")
 
 
@@ -59,7 +61,9 @@ def write_pickle(content: Mapping[str, Any], path: Path) -> None:
 def read_state_dict(path: str | Path) -> StateDict:
     """Read a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file of tensors.
 
-    Pickles are read with ``weights_only``: code in them never runs.
+    ``NAME.index.json`` stands for the files that it names beside it. Pickles are read with
+    ``weights_only``: code in them never runs. Of a checkpoint of self-distillation the teacher is
+    taken.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or holds anything but tensors.
@@ -67,10 +71,17 @@ def read_state_dict(path: str | Path) -> StateDict:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: check the path of the weights.")
+    if path.name.endswith(_INDEX):
+        return {key: one for part in shards(path) for key, one in read_state_dict(part).items()}
+    if _RANK.search(path.name):
+        message = (
+            f"{path} is one process's part of an FSDP checkpoint: give the whole teacher, which"
+        )
+        raise CheckpointError(f"{message} DINOv2 writes as eval/training_N/teacher_checkpoint.pth.")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore", UserWarning)  # other pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -86,6 +97,22 @@ def read_state_dict(path: str | Path) -> StateDict:
     return _tensors(content, path)
 
 
+def shards(index: Path) -> list[Path]:
+    """Return the files that ``NAME.index.json`` names.
+
+    Raises:
+        CheckpointError: If it is damaged, or a file lies elsewhere or is missing.
+    """
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (DataError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is no index of weight files ({error!r}).") from None
+    for name in names:
+        if not isinstance(name, str) or not is_file_name(name) or name.endswith(_INDEX):
+            raise CheckpointError(f"{index} names {name!r}, which is no file beside it.")
+    return [index.with_name(name) for name in names]
+
+
 def _refusal(error: pickle.UnpicklingError) -> str:
     """Return what torch did not load, without its advice to load it after all."""
     lines = [line for line in str(error).splitlines() if line.strip()]
@@ -93,39 +120,12 @@ def _refusal(error: pickle.UnpicklingError) -> str:
     return next(named, "Weights only load failed").rstrip(".")
 
 
-def load_backbone_weights(module: nn.Module, weights: str) -> None:
-    """Load a file into a timm backbone.
-
-    Args:
-        module: The backbone.
-        weights: A file with timm's or Meta's names, or ``ordered:FILE`` for a file whose tensors
-            come in timm's order with timm's shapes under other names.
-
-    Raises:
-        CheckpointError: If the file does not fit; every missing, unexpected and mis-shaped key
-            is listed.
-    """
-    order, path = split_order(weights)
-    given = read_state_dict(path)
-    fitted = rename_in_order(given, module.state_dict(), path) if order else _to_timm(given, module)
-    load_strictly(module, fitted, path)
-
-
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Load ``state`` into ``module``; list every key that does not fit.
-
-    Raises:
-        CheckpointError: If a key is missing, unexpected or has another shape.
-    """
-    check_keys(state, module.state_dict(), source)
-    module.load_state_dict(dict(state))
-
-
 def check_keys(
     state: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
     source: str | Path,
     names: Mapping[str, str] | None = None,
+    advice: str = "",
 ) -> None:
     """Compare names and shapes with what a model expects.
 
@@ -134,15 +134,18 @@ def check_keys(
         expected: What the model expects.
         source: Where it comes from, for the error.
         names: What the source calls a key, where it has a name of its own for it.
+        advice: What would fit, for the error.
 
     Raises:
-        CheckpointError: If a key is missing, unexpected or has another shape; all are listed.
+        CheckpointError: If a key is missing, unexpected or has another shape; some are listed.
     """
     problems = _mismatches(state, expected, names or {})
     if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        message = f"{source} does not fit the model: it is of another model or size.\n{lines}"
-        raise CheckpointError(message)
+        shown = problems if len(problems) <= _MOST_LINES else problems[: _MOST_LINES - 1]
+        rest = [f"and {len(problems) - len(shown)} more"] if len(shown) < len(problems) else []
+        lines = "\n".join(f"  {problem}" for problem in (*shown, *rest))
+        said = advice or "It is of another model or size."
+        raise CheckpointError(f"{source} does not fit the model. {said}\n{lines}")
 
 
 def _mismatches(
@@ -168,36 +171,12 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def rename_in_order(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str | Path
-) -> StateDict:
-    """Give the tensors of ``state`` the names of ``expected``, one after the other.
-
-    Batch counters are left out on both sides, and a classifier at the end of the file.
-
-    Raises:
-        CheckpointError: If the number or the shapes of the tensors differ.
-    """
-    values = [(key, value) for key, value in state.items() if not _is_counter(key)]
-    names = [key for key in expected if not _is_counter(key)]
-    fits = len(values) == len(names) or _is_classifier([value for _, value in values[len(names) :]])
-    pairs = list(zip(names, values, strict=False))
-    wrong = [
-        f"  {key} is {tuple(value.shape)}, {name} is {tuple(expected[name].shape)}"
-        for name, (key, value) in pairs
-        if value.shape != expected[name].shape
-    ]
-    if wrong or not fits:
-        head = f"{source} holds {len(values)} tensors for {len(names)}: not in the same order."
-        raise CheckpointError("\n".join([head, *wrong]))
-    counters = {key: value for key, value in expected.items() if _is_counter(key)}
-    return {**counters, **{name: value for name, (_, value) in pairs}}
-
-
 def _tensors(content: object, path: Path) -> StateDict:
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
+    while isinstance(content, dict) and (found := _inner(content)):
+        if found == "teacher" and isinstance(content.get("student"), dict):
+            message = f"{path} holds a teacher and a student: the teacher is taken."
+            warnings.warn(message, stacklevel=3)
+        content = content[found]
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{path} holds no state dict: give a file of named tensors.")
     strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
@@ -207,60 +186,6 @@ def _tensors(content: object, path: Path) -> StateDict:
     return dict(content)
 
 
-def _to_timm(state: StateDict, module: nn.Module) -> StateDict:
-    expected = module.state_dict()
-    if any(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    if "register_tokens" in state:
-        state = _with_registers(state)
-    if "storage_tokens" in state:
-        state = _from_dinov3(state, expected)
-    state = {_swiglu_name(key): value for key, value in state.items()}
-    return {
-        key: value
-        for key, value in state.items()
-        if key in expected or not key.startswith((*_CLASSIFIERS, *_UNUSED))
-    }
-
-
-def _with_registers(state: StateDict) -> StateDict:
-    """Fold the cls position into the cls token, as timm's models with registers keep it."""
-    state = dict(state)
-    position = state.pop("pos_embed")
-    state["reg_token"] = state.pop("register_tokens")
-    state["cls_token"] = state["cls_token"] + position[:, :1]
-    state["pos_embed"] = position[:, 1:]
-    return state
-
-
-def _from_dinov3(state: StateDict, expected: Mapping[str, Tensor]) -> StateDict:
-    """Rename DINOv3's keys; rotary periods and all-zero key biases have no place in timm."""
-    renamed: StateDict = {}
-    for key, value in state.items():
-        if key.endswith((".periods", ".bias_mask")) or key.startswith("local_cls_norm"):
-            continue
-        if key.endswith("qkv.bias"):
-            query, _, values = value.chunk(3)
-            for part, bias in (("q_bias", query), ("v_bias", values)):
-                name = key.replace("qkv.bias", part)
-                if name in expected or bias.any():
-                    renamed[name] = bias
-            continue
-        name = key.replace("storage_tokens", "reg_token")
-        renamed[re.sub(r"ls([12])\.gamma", r"gamma_\1", name)] = value
-    return renamed
-
-
-def _swiglu_name(key: str) -> str:
-    if match := re.fullmatch(r"(blocks\.\d+\.mlp)\.(w12|w3)\.(weight|bias)", key):
-        return f"{match[1]}.{'fc1' if match[2] == 'w12' else 'fc2'}.{match[3]}"
-    return key
-
-
-def _is_classifier(rest: Sequence[Tensor]) -> bool:
-    """Tell if tensors are the weight and bias of one linear layer."""
-    return len(rest) == 2 and rest[0].ndim == 2 and rest[1].shape == rest[0].shape[:1]
-
-
-def _is_counter(key: str) -> bool:
-    return key.endswith("num_batches_tracked")
+def _inner(content: Mapping[Any, Any]) -> str | None:
+    """Return the key under which a checkpoint holds the tensors that are wanted."""
+    return next((key for key in _WRAPPERS if isinstance(content.get(key), dict)), None)

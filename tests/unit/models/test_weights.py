@@ -1,20 +1,19 @@
+import json
 import pickle
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from dinotxt.errors import CheckpointError
 from dinotxt.models.weights import (
+    check_keys,
     hash_tensors,
-    load_backbone_weights,
-    load_strictly,
     read_state_dict,
-    rename_in_order,
     write_pickle,
 )
 
@@ -93,103 +92,53 @@ def test_a_file_with_other_things_than_tensors_is_refused(tmp_path: Path) -> Non
 def test_every_key_that_does_not_fit_is_listed() -> None:
     state = {"weight": torch.ones(3, 2), "extra": torch.ones(1)}
     with pytest.raises(CheckpointError) as caught:
-        load_strictly(nn.Linear(2, 2), state, "x.pth")
+        check_keys(state, nn.Linear(2, 2).state_dict(), "x.pth", advice="Take y.")
     message = str(caught.value)
     assert "missing bias" in message
     assert "unexpected extra" in message
     assert "weight is (3, 2), must be (2, 2)" in message
+    assert "Take y." in message
+    many = {f"key{number}": torch.ones(1) for number in range(500)}
+    with pytest.raises(CheckpointError, match="and 493 more") as caught:
+        check_keys(many, {}, "x.pth")
+    assert len(str(caught.value).splitlines()) <= 10
 
 
-def test_metas_register_model_loads_with_the_cls_position_folded_in(tmp_path: Path) -> None:
-    vit = timm.create_model("vit_small_patch14_reg4_dinov2", **TINY)
-    meta = dict(vit.state_dict())
-    meta["register_tokens"] = meta.pop("reg_token")
-    cls_position = torch.randn(1, 1, 32)
-    meta["pos_embed"] = torch.cat([cls_position, meta["pos_embed"]], dim=1)
-    meta["mask_token"] = torch.zeros(1, 32)
-    save_file(meta, tmp_path / "meta.safetensors")
-    loaded = timm.create_model("vit_small_patch14_reg4_dinov2", **TINY)
-    load_backbone_weights(loaded, str(tmp_path / "meta.safetensors"))
-    assert torch.equal(loaded.cls_token, vit.cls_token + cls_position)
-    assert torch.equal(loaded.pos_embed, vit.pos_embed)
-    assert torch.equal(loaded.reg_token, vit.reg_token)
+def test_an_index_stands_for_the_files_beside_it(tmp_path: Path) -> None:
+    state = {"a": torch.randn(3), "b": torch.randn(2)}
+    index = tmp_path / "model.safetensors.index.json"
+    names = {key: f"model-{key}.safetensors" for key in state}
+    for key, name in names.items():
+        save_file({key: state[key]}, tmp_path / name)
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    read = read_state_dict(index)
+    assert all(torch.equal(read[key], state[key]) for key in state)
+    for bad in ("../x.safetensors", "/x", 3, index.name):
+        index.write_text(json.dumps({"weight_map": {"a": bad}}))
+        with pytest.raises(CheckpointError, match="no file beside it"):
+            read_state_dict(index)
+    index.write_text("[1]")
+    with pytest.raises(CheckpointError, match="no index"):
+        read_state_dict(index)
 
 
-def test_metas_giant_gated_layers_get_timms_names(tmp_path: Path) -> None:
-    vit = timm.create_model("vit_giant_patch14_reg4_dinov2", **TINY)
-    meta = dict(vit.state_dict())
-    meta["register_tokens"] = meta.pop("reg_token")
-    meta["pos_embed"] = torch.cat([torch.zeros(1, 1, 32), meta["pos_embed"]], dim=1)
-    for part in ("weight", "bias"):
-        meta[f"blocks.0.mlp.w12.{part}"] = meta.pop(f"blocks.0.mlp.fc1.{part}")
-        meta[f"blocks.0.mlp.w3.{part}"] = meta.pop(f"blocks.0.mlp.fc2.{part}")
-    torch.save(meta, tmp_path / "giant.pth")
-    loaded = timm.create_model("vit_giant_patch14_reg4_dinov2", **TINY)
-    load_backbone_weights(loaded, str(tmp_path / "giant.pth"))
-    assert hash_tensors(loaded.state_dict()) == hash_tensors(vit.state_dict())
+def test_the_teacher_of_a_whole_checkpoint_is_taken_and_said(tmp_path: Path) -> None:
+    """As DINO's ``main_dino.py`` saves it: both networks, optimiser, epoch and arguments."""
+    teacher, student = {"a": torch.ones(1)}, {"a": torch.zeros(1)}
+    rest = {"optimizer": {"state": {}}, "epoch": 3, "args": Namespace(arch="vit_small")}
+    torch.save({"student": student, "teacher": teacher, **rest}, tmp_path / "dino.pth")
+    with pytest.warns(UserWarning, match="the teacher is taken"):
+        assert torch.equal(read_state_dict(tmp_path / "dino.pth")["a"], torch.ones(1))
+    content = {"encoder": student, "predictor": student, "target_encoder": teacher, "epoch": 1}
+    torch.save(content, tmp_path / "ijepa.pth.tar")
+    assert torch.equal(read_state_dict(tmp_path / "ijepa.pth.tar")["a"], torch.ones(1))
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_metas_dinov3_names_load(tmp_path: Path, bias: bool) -> None:
-    name = "vit_large_patch16_dinov3" + "_qkvb" * bias
-    options = {key: value for key, value in TINY.items() if key != "img_size"}
-    vit = timm.create_model(name, **options)
-    meta = {"storage_tokens": vit.reg_token, "rope_embed.periods": torch.ones(4)}
-    for key, value in vit.state_dict().items():
-        if key.endswith(("q_bias", "v_bias", "reg_token")):
-            continue
-        meta[key.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")] = value
-    query, values = torch.randn(32) * bias, torch.randn(32) * bias
-    meta["blocks.0.attn.qkv.bias"] = torch.cat([query, torch.zeros(32), values])
-    meta["blocks.0.attn.qkv.bias_mask"] = torch.ones(96)
-    meta["mask_token"] = torch.zeros(1, 32)
-    torch.save({key: value.detach() for key, value in meta.items()}, tmp_path / "v3.pth")
-    loaded = timm.create_model(name, **options)
-    load_backbone_weights(loaded, str(tmp_path / "v3.pth"))
-    assert torch.equal(loaded.reg_token, vit.reg_token)
-    assert torch.equal(loaded.blocks[0].gamma_2, vit.blocks[0].gamma_2)
-    if bias:
-        assert torch.equal(loaded.blocks[0].attn.v_bias, values)
-
-
-def test_a_classifier_and_a_data_parallel_prefix_are_left_out(tmp_path: Path) -> None:
-    state = timm.create_model("resnet18", num_classes=3).state_dict()
-    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "r.pth")
-    loaded = timm.create_model("resnet18", num_classes=0)
-    load_backbone_weights(loaded, str(tmp_path / "r.pth"))
-    assert torch.equal(loaded.conv1.weight, state["conv1.weight"])
-
-
-def test_another_models_weights_are_refused(tmp_path: Path) -> None:
-    vit = timm.create_model("vit_small_patch14_dinov2", **TINY)
-    torch.save(vit.state_dict(), tmp_path / "vit.pth")
-    with pytest.raises(CheckpointError, match="missing layer1"):
-        load_backbone_weights(timm.create_model("resnet18"), str(tmp_path / "vit.pth"))
-
-
-def network() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
-
-
-def foreign_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"_x{number}": value for number, value in enumerate(state.values())}
-
-
-def test_tensors_in_the_same_order_load_under_other_names(tmp_path: Path) -> None:
-    source, target = network(), network()
-    state = foreign_names({k: v for k, v in source.state_dict().items() if "num_" not in k})
-    state |= {"_fc.weight": torch.ones(5, 2), "_fc.bias": torch.ones(5)}
-    torch.save(state, tmp_path / "a.pth")
-    load_backbone_weights(target, f"ordered:{tmp_path / 'a.pth'}")
-    assert hash_tensors(target.state_dict()) == hash_tensors(source.state_dict())
-
-
-def test_tensors_in_another_order_are_refused() -> None:
-    state = foreign_names(dict(reversed(network().state_dict().items())))
-    with pytest.raises(CheckpointError, match="not in the same order"):
-        rename_in_order(state, network().state_dict(), "x")
-    with pytest.raises(CheckpointError, match="1 tensors for 6"):
-        rename_in_order({"a": torch.ones(2, 1, 1, 1)}, network().state_dict(), "x")
+def test_one_processs_part_of_a_checkpoint_says_which_file_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "model_0001.rank_0.pth"
+    torch.save({"model": {}}, path)
+    with pytest.raises(CheckpointError, match=r"teacher_checkpoint\.pth"):
+        read_state_dict(path)
 
 
 def test_the_hash_depends_on_names_types_shapes_and_values() -> None:

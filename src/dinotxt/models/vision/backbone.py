@@ -1,6 +1,7 @@
 """The vision backbone: any network that gives patch tokens (paper, section 3.1)."""
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,24 +11,25 @@ from dinotxt.errors import ConfigError
 from dinotxt.models.config import BackboneConfig
 from dinotxt.models.vision.folding import fold_batch_norms
 from dinotxt.models.vision.fused_block import fuse_blocks
-from dinotxt.models.vision.levels import Levels, stages
+from dinotxt.models.vision.layout import Layout, find_layout, own_patch, reraised
+from dinotxt.models.vision.levels import Levels
 from dinotxt.models.vision.sources import build_module
 from dinotxt.models.vision.tokens import Tokens
 from dinotxt.models.vision.values import has_values, without_last_attention
 from dinotxt.models.weights import hash_tensors
-
-_PROBE = 224
 
 
 class Backbone(nn.Module):
     """Turns pictures into tokens; frozen, it stays in eval mode and out of every state dict.
 
     Args:
-        module: A module with timm's ``forward_features`` that gives final tokens [B, N, D] or a
-            final map [B, D, h, w], with ``num_features`` and, where it gives tokens, a
-            ``patch_size`` (or timm's ``feature_info``) and ``num_prefix_tokens``: cls and registers
-            before the patches (default: 1 if it has a ``cls_token``, else 0).
+        module: A module with timm's ``forward_features`` that gives final tokens [B, N, D], cls and
+            registers before the patches, or a final map [B, D, h, w] or [B, h, w, D]. What it gives
+            is found by trying it, see ``find_layout``.
         config: The configuration it was built from.
+
+    Raises:
+        ConfigError: If it gives neither.
     """
 
     def __init__(self, module: Any, config: BackboneConfig) -> None:
@@ -35,14 +37,11 @@ class Backbone(nn.Module):
         self.config = config
         self.module = module
         self._levels = Levels(module, config.levels) if config.levels else None
-        self.width: int = self._levels.width if self._levels else module.num_features
-        self.patch_size = self._levels.stride if self._levels else _patch_size(module, config)
-        has_cls_token = getattr(module, "cls_token", None) is not None
-        self._num_prefix: int = getattr(module, "num_prefix_tokens", int(has_cls_token))
-        self._has_cls = self._num_prefix > 0 and getattr(module, "cls_token", self) is not None
-        self.num_registers = self._num_prefix - int(self._has_cls)
         self._norms_after_pooling = _norms_after_pooling(module)
-        self._needs_division = _needs_division(module, self.patch_size)
+        self.layout = self._tried()
+        self.width, self.patch_size = self.layout.width, self.layout.stride
+        self.num_registers = self.layout.num_prefix - int(self.layout.has_cls)
+        self._needs_division = own_patch(module) == self.patch_size and not self._levels
         self._has_batch_norms = any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
         self._hash: str | None = None
         if config.frozen:
@@ -102,29 +101,37 @@ class Backbone(nn.Module):
         module = module or self.module
         if self._has_batch_norms:
             images = images.contiguous(memory_format=torch.channels_last)
-        if self._levels is not None:
-            return Tokens.from_map(self._levels.features(images))
         if self._needs_division:
             _check_size(images, self.patch_size)
+        size = (images.shape[-2], images.shape[-1])
         try:
-            features = module.forward_features(images)
-        except AssertionError as error:
-            message = f"{self.config.name}: {error} Set `backbone.options.img_size`."
-            raise ConfigError(message) from None
-        if features.ndim == 4:
-            if getattr(self.module, "output_fmt", "NCHW") == "NHWC":
-                features = features.permute(0, 3, 1, 2)
-            return Tokens.from_map(features)
-        return self._split(features, images)
+            return self.layout.read(self._features(module, images), size)
+        except Exception as error:
+            said = reraised(error, self.config.name, size, self.layout)
+            if said is None:
+                raise
+            raise said from None
 
-    def _split(self, sequence: Tensor, images: Tensor) -> Tokens:
-        if self._norms_after_pooling:
-            sequence = self.module.fc_norm(sequence)
-        height, width = images.shape[-2:]
-        grid = (-(-height // self.patch_size), -(-width // self.patch_size))
-        return Tokens.from_sequence(
-            sequence, grid, num_prefix=self._num_prefix, has_cls=self._has_cls
-        )
+    def _features(self, module: Any, images: Tensor) -> Any:
+        if self._levels is not None:
+            return self._levels.features(images)
+        features = module.forward_features(images)
+        if self._norms_after_pooling and features.ndim == 3:
+            return self.module.fc_norm(features)
+        return features
+
+    def _tried(self) -> Layout:
+        training = self.module.training
+        self.module.eval()
+        try:
+            return find_layout(
+                partial(self._features, self.module),
+                self.module,
+                self.config.name,
+                self.config.in_channels,
+            )
+        finally:
+            self.module.train(training)
 
     def _freeze(self) -> None:
         self.requires_grad_(False)
@@ -137,43 +144,10 @@ class Backbone(nn.Module):
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
 
 
-def _patch_size(module: Any, config: BackboneConfig) -> int:
-    if hasattr(module, "patch_size"):
-        return int(module.patch_size)
-    if stages(module):
-        return int(stages(module)[-1]["reduction"])
-    stride = _stride_of_map(module, config.in_channels)
-    if stride is None:
-        message = "The backbone's module needs `patch_size`: the pixels along one side of a patch."
-        raise ConfigError(message)
-    return stride
-
-
-def _stride_of_map(module: Any, channels: int) -> int | None:
-    """Return the pixels along one side of a cell of the map [B, D, h, w] that a module gives."""
-    training = module.training
-    try:
-        with torch.no_grad():
-            features = module.eval().forward_features(torch.zeros(1, channels, _PROBE, _PROBE))
-    except Exception:
-        return None
-    finally:
-        module.train(training)
-    return round(_PROBE / features.shape[-1]) if features.ndim == 4 else None
-
-
 def _norms_after_pooling(module: Any) -> bool:
     """Tell if timm norms the pooled token alone; then the norm is applied to all tokens."""
     norms = [getattr(module, name, None) for name in ("norm", "fc_norm")]
     return isinstance(norms[0], nn.Identity) and isinstance(norms[1], nn.LayerNorm)
-
-
-def _needs_division(module: Any, patch_size: int) -> bool:
-    """Tell if pictures must divide into patches: stages that shrink a map take any size."""
-    if hasattr(module, "patch_size"):
-        return True
-    own = getattr(getattr(module, "patch_embed", None), "patch_size", None)
-    return own in (patch_size, (patch_size, patch_size))
 
 
 def _check_size(images: Tensor, patch_size: int) -> None:

@@ -1,11 +1,15 @@
 """Hugging Face models behind the interfaces that the towers need; transformers loads lazily."""
 
 import inspect
+import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dinotxt.errors import CheckpointError, import_extra
+
+_STAGED = ("hidden_sizes", "depths", "embed_dims", "base_attn_unit_dims", "depth_multiplier")
 
 
 def load_auto_model(name: str) -> Any:
@@ -33,7 +37,10 @@ def load_auto_model(name: str) -> Any:
 
 
 class HuggingFaceVision(nn.Module):
-    """A Hugging Face vision model with timm's ``forward_features`` and attributes.
+    """A Hugging Face vision model with timm's ``forward_features``.
+
+    All patches are seen: a model that hides some in training (MAE draws 75% of them anew at each
+    call, transformers 5.24) hides none here. Tokens behind the patches (YOLOS) are left out.
 
     Args:
         name: The model's folder or its name on the hub.
@@ -44,19 +51,39 @@ class HuggingFaceVision(nn.Module):
         model = load_auto_model(name)
         self.model = getattr(model, "vision_model", model)
         config = self.model.config
-        sizes = getattr(config, "hidden_sizes", None)
-        self.num_features: int = sizes[-1] if sizes else config.hidden_size
-        patch_size = getattr(config, "patch_size", None)
-        self.patch_size: int = 32 if sizes or patch_size is None else patch_size
-        self.num_prefix_tokens = 1 + getattr(config, "num_register_tokens", 0)
-        if config.model_type.startswith("siglip"):
-            self.num_prefix_tokens = 0
-        parameters = inspect.signature(self.model.forward).parameters
-        self._options = {}
-        if "interpolate_pos_encoding" in parameters:
-            self._options["interpolate_pos_encoding"] = True
+        is_staged = any(getattr(config, key, None) for key in _STAGED)
+        self.patch_size = None if is_staged else getattr(config, "patch_size", None)
+        self.image_size = getattr(config, "image_size", None)
+        self._num_behind = getattr(config, "num_detection_tokens", 0)
+        self._takes = set(inspect.signature(self.model.forward).parameters)
+        if "noise" in self._takes:
+            config.mask_ratio = 0.0
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return the final tokens [B, N, D], or the final map [B, D, h, w]."""
-        output = self.model(pixel_values=images, **self._options)
-        return output.last_hidden_state  # type: ignore[no-any-return]
+        output = self.model(**self._inputs(images)).last_hidden_state
+        kept = output.shape[1] - self._num_behind
+        return output[:, :kept] if self._num_behind else output  # type: ignore[no-any-return]
+
+    def _inputs(self, images: Tensor) -> dict[str, Any]:
+        if "spatial_shapes" in self._takes:
+            return _cut(images, int(self.patch_size or 1))
+        inputs: dict[str, Any] = {"pixel_values": images}
+        if "interpolate_pos_encoding" in self._takes:
+            inputs["interpolate_pos_encoding"] = True
+        if "noise" in self._takes:  # patches are kept in the order of their noise
+            sides = [side // int(self.patch_size or 1) for side in images.shape[-2:]]
+            order = torch.arange(math.prod(sides), device=images.device, dtype=torch.float32)
+            inputs["noise"] = order.expand(len(images), -1)
+        return inputs
+
+
+def _cut(images: Tensor, patch: int) -> dict[str, Any]:
+    """Cut pictures into patches [B, h*w, patch * patch * C], as SigLIP 2 takes them."""
+    batch, _, height, width = images.shape
+    grid = (height // patch, width // patch)
+    cells = images.unflatten(3, (grid[1], patch)).unflatten(2, (grid[0], patch))
+    patches = cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+    shapes = torch.tensor([grid] * batch, device=images.device)
+    mask = torch.ones(batch, math.prod(grid), dtype=torch.int64, device=images.device)
+    return {"pixel_values": patches, "pixel_attention_mask": mask, "spatial_shapes": shapes}

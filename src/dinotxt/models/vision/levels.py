@@ -33,9 +33,6 @@ class Levels:
         self._module = module
         self._with_final = levels[-1] == len(info) - 1
         self._indices = list(levels[:-1] if self._with_final else levels)
-        channels = sum(info[index]["num_chs"] for index in self._indices)
-        self.width: int = channels + self._with_final * module.num_features
-        self.stride: int = info[levels[0]]["reduction"]
 
     def features(self, images: Tensor) -> Tensor:
         """Return the joined maps of pictures [B, C, H, W]: [B, sum of channels, h, w]."""

@@ -16,9 +16,9 @@ from torch import nn
 
 from dinotxt.errors import CheckpointError, ConfigError, DinotxtError
 from dinotxt.models.config import BackboneConfig
+from dinotxt.models.fitting import load_backbone_weights
 from dinotxt.models.vision.huggingface import HuggingFaceVision
 from dinotxt.models.vision.position import PositionEmbedding
-from dinotxt.models.weights import load_backbone_weights
 
 _HUGGING_FACE = "hf:"
 _RANDOM_SEED = 0
@@ -130,10 +130,9 @@ def _call(config: BackboneConfig, weights: str) -> nn.Module:
         raise
     except Exception as error:  # the user's code fails in any way
         raise ConfigError(f"{config.name} failed: {type(error).__name__}: {error}.") from error
-    for attribute in ("forward_features", "num_features"):
-        if not isinstance(module, nn.Module) or not hasattr(module, attribute):
-            message = f"{config.name} must return a module with `{attribute}`, as timm's have."
-            raise ConfigError(message)
+    if not isinstance(module, nn.Module) or not hasattr(module, "forward_features"):
+        message = f"{config.name} must return a module with `forward_features`, as timm's have."
+        raise ConfigError(message)
     return module
 
 

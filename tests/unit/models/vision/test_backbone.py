@@ -257,12 +257,13 @@ def test_a_users_module_gives_tokens() -> None:
     torch.testing.assert_close(tokens.cls, torch.ones(1, 6))
 
 
-def test_a_users_module_without_a_patch_size_is_refused() -> None:
-    module = OwnNetwork()
+def test_what_a_users_module_says_nothing_of_is_seen() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(OwnNetwork, "patch_size")
-        with pytest.raises(ConfigError, match="patch_size"):
-            Backbone(module, BackboneConfig(name="own:make"))
+        for name in ("patch_size", "num_features", "num_prefix_tokens"):
+            patch.delattr(OwnNetwork, name)
+        backbone = Backbone(OwnNetwork(), BackboneConfig(name="own:make"))
+    assert (backbone.patch_size, backbone.width, backbone.num_registers) == (8, 6, 0)
+    assert backbone(torch.ones(1, 3, 16, 24)).grid == (2, 3)
 
 
 class OwnConvolutions(nn.Module):
@@ -285,12 +286,60 @@ def test_the_stride_of_a_users_convolutional_network_is_seen_in_its_map() -> Non
     assert backbone(torch.ones(1, 5, 16, 24)).grid == (4, 6)
 
 
-def test_a_module_that_gives_another_number_of_tokens_is_refused() -> None:
+def test_what_a_module_gives_counts_and_not_what_it_says() -> None:
     module = OwnNetwork()
     module.num_prefix_tokens = 1
     backbone = Backbone(module, BackboneConfig(name="own:make"))
-    with pytest.raises(ConfigError, match="num_prefix_tokens"):
-        backbone(torch.ones(1, 3, 16, 16))
+    assert backbone(torch.ones(1, 3, 16, 16)).patches.shape == (1, 4, 6)
+
+
+class Squares(OwnNetwork):
+    """Refuses all but one size, or gives what is no backbone's feature."""
+
+    image_size = 32
+
+    def __init__(self, kind: str = "") -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward_features(self, images: Tensor) -> Any:
+        """Return tokens of a square, or something else."""
+        if images.shape[-1] != 32 or images.shape[-2] != 32:
+            raise RuntimeError("The size of tensor a must match\nand more lines")
+        tokens = super().forward_features(images)
+        return {"cls": tokens[:, :1], "list": [tokens, tokens], "none": None}.get(self.kind, tokens)
+
+
+def test_a_network_of_one_size_says_which() -> None:
+    backbone = Backbone(Squares(), BackboneConfig(name="own:make"))
+    assert backbone(torch.ones(1, 3, 32, 32)).grid == (4, 4)
+    with pytest.raises(ConfigError, match=r"no pictures of 48x40 \(.*match\): give 32x32"):
+        backbone(torch.ones(1, 3, 40, 48))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("cls", r"shape \[1, 1, 6\]"), ("list", "2 outputs"), ("none", "NoneType")],
+)
+def test_a_network_without_patches_is_one_sentence(kind: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"own:make is no backbone for patches .*{words}"):
+        Backbone(Squares(kind), BackboneConfig(name="own:make"))
+
+
+class Channels(OwnConvolutions):
+    """Gives maps with the channels last."""
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return a map."""
+        return super().forward_features(images).permute(0, 2, 3, 1)
+
+
+def test_channels_are_told_from_rows_and_columns() -> None:
+    images = torch.randn(1, 5, 16, 24)
+    backbone = Backbone(Channels(), BackboneConfig(name="own:make", in_channels=5))
+    assert (backbone.width, backbone.patch_size) == (4, 4)
+    tokens = backbone(images)
+    assert torch.equal(tokens.patch_map(), backbone.module.forward_features(images))
 
 
 def test_configurations_are_frozen(backbone_config: BackboneConfig) -> None:
