@@ -82,7 +82,8 @@ def _cut(images: Tensor, patch: int) -> dict[str, Any]:
     """Cut pictures into patches [B, h*w, patch * patch * C], as SigLIP 2 takes them."""
     batch, _, height, width = images.shape
     grid = (height // patch, width // patch)
-    cells = images.unflatten(3, (grid[1], patch)).unflatten(2, (grid[0], patch))
+    columns = torch.unflatten(images, 3, (grid[1], patch))
+    cells = torch.unflatten(columns, 2, (grid[0], patch))
     patches = cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
     shapes = torch.tensor([grid] * batch, device=images.device)
     mask = torch.ones(batch, math.prod(grid), dtype=torch.int64, device=images.device)

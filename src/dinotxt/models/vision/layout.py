@@ -210,7 +210,7 @@ def _side_of_patch(count: int, size: Size, module: Any) -> int | None:
     """Return the stride at which a picture has so many patches; None: there is no such grid."""
     if count < _FEWEST_PATCHES:
         return None
-    for stride in (*_hints(module), round((math.prod(size) / count) ** 0.5)):
+    for stride in (*_hints(module), round(math.sqrt(math.prod(size) / count))):
         if stride and math.prod(-(-side // stride) for side in size) == count:
             return stride
     return None
