@@ -102,10 +102,11 @@ Background = Annotated[
     float | None, typer.Option(metavar="T", help="Below this cosine a pixel stays unlabelled.")
 ]
 Refine = Annotated[
-    Literal["pamr"] | None, typer.Option(help="Move scores to neighbours of like colour.")
+    Literal["affinity", "pamr", "both"] | None,
+    typer.Option(help="Move scores among places that look alike to the backbone, or by colour."),
 ]
 Embedding = Annotated[
-    Literal["patch", "cls_patch", "value", "value_patch"] | None,
+    Literal["patch", "cls_patch", "value", "value_patch", "backbone"] | None,
     typer.Option(help="What stands for a patch; value is MaskCLIP (default: the model's own)."),
 ]
 Labels = Annotated[

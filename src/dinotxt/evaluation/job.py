@@ -16,7 +16,7 @@ from pydantic import NonNegativeInt, PlainValidator, PositiveInt
 from dinotxt.config import configuration
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.evaluation.protocols import TEMPLATES, Protocol, protocol_mode
-from dinotxt.inference.dense import Mode, Upsample
+from dinotxt.inference.dense import Mode, Refine, Upsample
 from dinotxt.inference.encoder import Encoder
 from dinotxt.models.config import Embedding
 from dinotxt.results.report import Interval, Metric, PublishedFigure, Report
@@ -53,7 +53,7 @@ class Options:
         crops: The budget of the mode ``highres``; None is 800.
         upsample: What segmentation enlarges to pixels: ``logits`` or ``features``.
         background: The cosine below which a pixel stays unlabelled; None labels every pixel.
-        refine: ``pamr`` moves the scores of segmentation to neighbours of like colour.
+        refine: ``affinity``, ``pamr`` or ``both``; see ``Segmenter``.
         trim_border: Pixels to cut off on each side of ObjectNet's pictures (a red border).
         resume: A folder where what is done is kept; the same evaluation goes on with it.
         every: Only every n-th picture of the data, in order.
@@ -71,7 +71,7 @@ class Options:
     crops: PositiveInt | None = None
     upsample: Upsample = "logits"
     background: float | None = None
-    refine: Literal["pamr"] | None = None
+    refine: Refine | None = None
     embedding: Embedding | None = None
     trim_border: NonNegativeInt = 0
     resume: str | Path | None = None

@@ -18,6 +18,7 @@ from dinotxt.inference.dense import Axis, Mode, Query, ScoreMap, WindowScores, e
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.features import Averaging, Features
 from dinotxt.inference.inputs import Window, scaled_size, windows
+from dinotxt.models.config import Embedding
 
 Protocol = Literal["tcl", "dinov3"]
 TEMPLATES: Mapping[Protocol, str] = {"tcl": "tcl-9", "dinov3": "openai-80"}
@@ -64,8 +65,8 @@ class NotebookWindows(Mode):
     """The sliding mode of DINOv3's segmentation notebook.
 
     Short side 512 by Pillow's bicubic, the other side cut to a whole number; windows of 384 every
-    192 pixels, the last ones shifted inwards, stretched to a multiple of the patch (to the nearest
-    one: inferred); the cosines of a window enlarged to its pixels and put through a softmax of
+    192 pixels, the last ones shifted inwards, stretched to the next larger multiple of the patch;
+    the cosines of a window enlarged to its pixels and put through a softmax of
     temperature 1 before windows are averaged.
 
     Attributes:
@@ -96,7 +97,7 @@ class NotebookWindows(Mode):
         width, height = notebook_size(picture, self.short_side)
         places = self._places(width, height)
         cut = partial(_cut, _bicubic(picture, width, height))
-        features = encode_windows(query, places, cut)
+        features = encode_windows(query, places, cut, larger=True)
         kind = WindowScores if self.size is None else SoftmaxScores
         return kind((height, width), places, features, query.text, query.upsample)
 
@@ -114,6 +115,21 @@ class SoftmaxScores(WindowScores):
         values = WindowScores._window_rows(self, window, patches, first, last)
         weights = np.exp(values - values.max(axis=-1, keepdims=True))
         return np.asarray(weights / weights.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def protocol_embedding(protocol: Protocol | None, encoder: Encoder) -> Embedding | None:
+    """Return what stands for a patch where nothing is said; None: the encoder's own.
+
+    The notebook unpacks the head's output as (cls, _, patches), which are the backbone's own: it
+    scores frozen patches, where they are as wide as the patch half of a text feature.
+    """
+    if protocol != "dinov3":
+        return None
+    try:
+        encoder.with_embedding("backbone")
+    except ConfigError:
+        return None
+    return "backbone"
 
 
 def protocol_mode(protocol: Protocol, mode: Any) -> Mode:

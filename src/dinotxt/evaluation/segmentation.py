@@ -13,12 +13,13 @@ from dinotxt.evaluation.datasets import open_masks
 from dinotxt.evaluation.job import Job, chosen_templates
 from dinotxt.evaluation.ledger import Ledger, fingerprint, missing
 from dinotxt.evaluation.names import Names, choose_names
-from dinotxt.evaluation.protocols import AVERAGING, protocol_mode
+from dinotxt.evaluation.protocols import AVERAGING, protocol_embedding, protocol_mode
 from dinotxt.inference.dense import Mode, find_mode
 from dinotxt.inference.features import LabelFeatures
 from dinotxt.inference.segmenter import Segmenter
 from dinotxt.metrics.bootstrap import miou_interval
 from dinotxt.metrics.confusion import Confusion, iou, miou
+from dinotxt.models.config import Embedding
 from dinotxt.results.report import Report
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.results.skip import Skip
@@ -40,7 +41,7 @@ def evaluate_segmentation(job: Job) -> Report:
     settings: dict[str, Any] = {
         "protocol": job.options.protocol,
         **mode.settings(job.encoder),
-        "embedding": job.options.embedding or "patch",
+        "embedding": chosen_embedding(job) or "patch",
         "upsample": job.options.upsample,
         "background": job.options.background,
         "refine": job.options.refine,
@@ -117,7 +118,7 @@ class _Counting:
 
 def job_labels(job: Job, labels: Sequence[str]) -> LabelFeatures:
     """Return classes with their features, by the templates and the averaging of a job."""
-    encoder, embedding = job.encoder, job.options.embedding
+    encoder, embedding = job.encoder, chosen_embedding(job)
     if embedding is not None:
         encoder = encoder.with_embedding(embedding)
     average = AVERAGING[job.options.protocol]
@@ -142,12 +143,17 @@ def job_segmenter(
         job.encoder,
         labels if isinstance(labels, LabelFeatures) else job_labels(job, labels),
         mode=mode or chosen_mode(job),
-        embedding=options.embedding,
+        embedding=chosen_embedding(job),
         background=options.background,
         upsample=options.upsample,
         refine=options.refine,
         batch_size=options.batch_size or 8,
     )
+
+
+def chosen_embedding(job: Job) -> Embedding | None:
+    """Return what stands for a patch: what is asked for, or the protocol's; None: the model's."""
+    return job.options.embedding or protocol_embedding(job.options.protocol, job.encoder)
 
 
 def chosen_mode(job: Job) -> Mode:
@@ -169,8 +175,8 @@ def chosen_mode(job: Job) -> Mode:
 
 def _names(job: Job, found: MaskSet) -> Names:
     given = job.options.classes
-    if given is None and job.options.protocol == "tcl" and "mmseg" in found.variants:
-        given = "mmseg"  # TCL takes mmsegmentation's names
+    if given is None and job.options.protocol is not None and "mmseg" in found.variants:
+        given = "mmseg"  # mmsegmentation's names, in TCL and in DINOv3's notebook
     if found.background and job.options.background is None:
         raise ConfigError(
             f"{job.data} counts its background: give --background T, the cosine that a pixel's "

@@ -75,11 +75,16 @@ def whole_input(towers: Towers, picture: Picture, short: int) -> tuple[int, int]
     return fit_whole(picture, short, towers.patch_size)
 
 
-def window_input(towers: Towers, width: int, height: int) -> tuple[int, int]:
-    """Return the (width, height) nearest to a window's that a model takes."""
+def window_input(
+    towers: Towers, width: int, height: int, *, larger: bool = False
+) -> tuple[int, int]:
+    """Return the (width, height) nearest to a window's that a model takes, or the next larger."""
     if isinstance(towers, SquareTowers):
         return _nearest_square(towers, max(width, height))
-    return to_multiple(width, towers.patch_size), to_multiple(height, towers.patch_size)
+    size = towers.patch_size
+    if larger:
+        return math.ceil(width / size) * size, math.ceil(height / size) * size
+    return to_multiple(width, size), to_multiple(height, size)
 
 
 def _nearest_square(towers: SquareTowers, side: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,12 @@ from dinotxt.data.pictures import (
 from dinotxt.data.prefetch import prefetch
 from dinotxt.errors import ConfigError, DataError
 from dinotxt.inference.dense import (
+    TEMPERATURE,
     HighRes,
     Mode,
     Pamr,
     Query,
+    Refine,
     ScoreMap,
     SegmentScores,
     SlidingWindow,
@@ -64,8 +66,9 @@ class Segmenter:
         embedding: What stands for a patch (``Encoder.with_embedding``); None: the encoder's own.
         soft: Whether to keep each label's own score too: the chance, by the model's logit scale,
             that a place fits the label better than the best of four neutral words.
-        refine: ``pamr`` moves the scores to neighbours of like colour (PAMR, as in TCL's main
-            table); a ``Pamr`` has other settings.
+        refine: ``affinity`` moves the scores among places that the frozen backbone sees alike
+            (RADSeg), ``pamr`` to neighbours of like colour (PAMR, as in TCL's main table), ``both``
+            does one after the other; a ``Pamr`` has other settings.
         batch_size: Windows or crops a forward pass.
 
     Raises:
@@ -83,7 +86,7 @@ class Segmenter:
         upsample: Upsample = "logits",
         embedding: Embedding | None = None,
         soft: bool = False,
-        refine: Literal["pamr"] | Pamr | None = None,
+        refine: Refine | Pamr | None = None,
         batch_size: int = 8,
     ) -> None:
         names = labels.labels if isinstance(labels, LabelFeatures) else labels
@@ -94,7 +97,8 @@ class Segmenter:
         _check_mode(self.mode, encoder.towers)
         self._background = background
         self._soft = soft
-        self._refine = Pamr() if refine == "pamr" else refine
+        affinity = TEMPERATURE if refine in ("affinity", "both") else None
+        self._pamr = refine if isinstance(refine, Pamr) else _pamr(refine)
         self._dtype = map_dtype(len(names))
         if embedding is not None:
             encoder = encoder.with_embedding(embedding)
@@ -104,7 +108,8 @@ class Segmenter:
         if soft:
             neutral = encoder.encode_labels(NEUTRAL, templates)
             features = np.concatenate([features, neutral.features])
-        self.query = Query(encoder, encoder.dense_text(features), upsample, batch_size)
+        text = encoder.dense_text(features)
+        self.query = Query(encoder, text, upsample, batch_size, affinity)
 
     @property
     def encoder(self) -> Encoder:
@@ -169,8 +174,8 @@ class Segmenter:
     def _segment(self, picture: Picture, name: str, query: Query) -> Segmentation:
         scores = self.mode.score_map(query, picture)
         clusters = scores.segments if isinstance(scores, SegmentScores) else None
-        if self._refine is not None:
-            scores = self._refine.refine(scores, picture, self.encoder.transform)
+        if self._pamr is not None:
+            scores = self._pamr.refine(scores, picture, self.encoder.transform)
         width, height = picture_size(picture)
         label_map = self._label_map(scores, height, width)
         soft = self._soft_scores(scores) if self._soft else None
@@ -204,6 +209,10 @@ def _decode(transform: Transform, opened: Picture, source: ImageSource | None) -
     return as_image(opened if source is None else transform.open(source))
 
 
+def _pamr(refine: Refine | None) -> Pamr | None:
+    return Pamr() if refine in {"pamr", "both"} else None
+
+
 def _check_mode(mode: object, towers: Towers) -> None:
     if isinstance(mode, str):
         raise ConfigError(f"mode is {mode!r}: give SlidingWindow(448, 224), HighRes() or None.")
@@ -217,5 +226,5 @@ def _check_options(background: float | None, upsample: str, refine: object) -> N
         raise ConfigError(f"background is {background}: give a cosine from -1 to 1.")
     if upsample not in get_args(Upsample):
         raise ConfigError(f"upsample is {upsample!r}: give logits or features.")
-    if not (refine is None or refine == "pamr" or isinstance(refine, Pamr)):
-        raise ConfigError(f"refine is {refine!r}: give pamr, or leave it out.")
+    if not (refine is None or isinstance(refine, Pamr) or refine in get_args(Refine)):
+        raise ConfigError(f"refine is {refine!r}: give {', '.join(get_args(Refine))} or none.")

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field
 from dinotxt.config import configuration
 
 Pooling = Literal["cls", "avg", "max", "cls_max", "cls_avg"]
-Embedding = Literal["patch", "cls_patch", "value", "value_patch"]
+Embedding = Literal["patch", "cls_patch", "value", "value_patch", "backbone"]
 TextHalf = Literal["cls", "patch"]
 
 Width = Annotated[int, Field(ge=1, le=65_536)]

@@ -138,6 +138,8 @@ class DinoTxt(nn.Module):
 
     def patch_dim(self, embedding: Embedding = "patch") -> int:
         """Return the width of patch features."""
+        if embedding == "backbone":
+            return self.backbone.width
         is_joined = embedding in {"cls_patch", "value_patch"}
         dim = self.vision_head.dim
         return self.vision_head.cls_dim + dim if is_joined else dim
@@ -150,18 +152,40 @@ class DinoTxt(nn.Module):
             embedding: ``patch``: the output patches (with ``cls`` pooling, where no patch was
                 aligned, their values); ``value``: MaskCLIP's values of the last attention, of the
                 head's blocks or else of the backbone; ``cls_patch``, ``value_patch``: the cls
-                token or the value, joined with the output patch.
+                token or the value, joined with the output patch; ``backbone``: the frozen patches
+                themselves, which DINOv3's segmentation notebook scores.
 
         Raises:
             ConfigError: If the model has no such embedding.
         """
         self.check_embedding(embedding)
+        is_value = embedding == "value" or (
+            embedding == "patch" and self.vision_head.config.pooling == "cls"
+        )
+        if is_value and not self.vision_head.config.num_blocks:
+            return self._backbone_values(images)
+        return self._aligned(images, self.backbone(images), embedding)
+
+    def encode_patches_beside(
+        self, images: Tensor, embedding: Embedding = "patch"
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``encode_patches`` and the backbone's own patches [B, h, w, D], in one pass.
+
+        Raises:
+            ConfigError: If the model has no such embedding.
+        """
+        self.check_embedding(embedding)
+        given = self.backbone(images)
+        return self._aligned(images, given, embedding), given.patch_map()
+
+    def _aligned(self, images: Tensor, given: Tokens, embedding: Embedding) -> Tensor:
         head = self.vision_head
         if embedding == "patch" and head.config.pooling == "cls":
             embedding = "value"
+        if embedding == "backbone":
+            return given.patch_map()
         if embedding == "value" and not head.config.num_blocks:
             return self._backbone_values(images)
-        given = self.backbone(images)
         if embedding == "value":
             return head.values(given).patch_map()
         tokens: Tokens = head(given)
@@ -182,7 +206,7 @@ class DinoTxt(nn.Module):
 
         Where the cls token makes the first half, output patches are compared with the second one,
         joined embeddings with the whole, and values with the first one (inferred: the paper does
-        not say). Else it is the whole for all.
+        not say); the backbone's patches with the second one. Else it is the whole for all.
 
         Args:
             text_features: Text features.
@@ -214,6 +238,10 @@ class DinoTxt(nn.Module):
         if embedding in {"value", "value_patch"} and config.raw_cls is not None:
             message = f"embedding {embedding} needs values beside an aligned cls token, and this"
             raise ConfigError(f"{message} model's cls half is raw: use patch or cls_patch.")
+        text_width = self.embed_dim - self.vision_head.cls_dim
+        if embedding == "backbone" and self.backbone.width != text_width:
+            message = f"embedding backbone compares patches of width {self.backbone.width} with a"
+            raise ConfigError(f"{message} text feature of width {text_width}: use patch.")
         has_values = config.num_blocks > 0 or self.backbone.has_values
         if embedding in {"value", "value_patch"} and not has_values:
             message = f"embedding {embedding} needs a last attention, which this model has not"

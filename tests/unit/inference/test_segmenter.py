@@ -156,7 +156,7 @@ def test_only_a_mode_with_clusters_gives_clusters(
 
 def test_an_unknown_refinement_is_refused(colour_encoder: Encoder) -> None:
     wrong: Any = "crf"
-    with pytest.raises(ConfigError, match="give pamr"):
+    with pytest.raises(ConfigError, match="give affinity, pamr, both"):
         Segmenter(colour_encoder, LABELS, templates="{}", refine=wrong)
 
 

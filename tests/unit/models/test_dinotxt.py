@@ -208,6 +208,24 @@ def test_each_embedding_is_compared_with_its_part_of_the_text(model_config: Mode
     assert torch.equal(one_half.dense_text(text[:, :32], "value"), text[:, :32])
 
 
+def test_the_backbones_own_patches_are_compared_with_the_patch_half(
+    model_config: ModelConfig,
+) -> None:
+    """As DINOv3's segmentation notebook does, which unpacks (cls, _, patches) of the backbone."""
+    model = with_head(model_config)
+    images, text = torch.randn(2, 3, 28, 42), torch.randn(5, 64)
+    frozen = model.backbone(images).patch_map()
+    assert torch.equal(model.encode_patches(images, "backbone"), frozen)
+    assert torch.equal(model.dense_text(text, "backbone"), text[:, 32:])
+    assert model.patch_dim("backbone") == 32
+    patches, beside = model.encode_patches_beside(images)
+    assert torch.equal(patches, model.encode_patches(images))
+    assert torch.equal(beside, frozen)
+    narrow = with_head(model_config, dim=16)
+    with pytest.raises(ConfigError, match="patches of width 32 with a text feature of width 16"):
+        narrow.encode_patches(images, "backbone")
+
+
 @pytest.mark.parametrize("pooling", ["avg", "max", "cls"])
 def test_joined_embeddings_need_two_halves(model_config: ModelConfig, pooling: Pooling) -> None:
     model = with_head(model_config, pooling=pooling)

@@ -1,4 +1,7 @@
-"""The four embeddings of a patch, compared (dino.txt, appendix B, Table 8)."""
+"""The embeddings of a patch, compared (dino.txt, appendix B, Table 8).
+
+Beside the table's four stands ``backbone``, the frozen patches that DINOv3's notebook scores.
+"""
 
 from dataclasses import dataclass, replace
 from functools import partial

@@ -3,6 +3,7 @@
 ``projection`` is a module of its own: it draws in torch.
 """
 
+from dinotxt.inference.dense.affinity import TEMPERATURE
 from dinotxt.inference.dense.highres import HighRes, SegmentScores, crops_within
 from dinotxt.inference.dense.modes import MODES, find_mode, high_res
 from dinotxt.inference.dense.pamr import Pamr
@@ -10,6 +11,7 @@ from dinotxt.inference.dense.scores import (
     Axis,
     Mode,
     Query,
+    Refine,
     ScoreMap,
     Upsample,
     WindowScores,
@@ -21,11 +23,13 @@ from dinotxt.inference.dense.window import SlidingWindow, Whole, encode_windows
 
 __all__ = [
     "MODES",
+    "TEMPERATURE",
     "Axis",
     "HighRes",
     "Mode",
     "Pamr",
     "Query",
+    "Refine",
     "ScoreMap",
     "SegmentScores",
     "SlidingWindow",

@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.pictures import Picture, picture_size
+from dinotxt.errors import ConfigError
 from dinotxt.inference.decoding import check_finite
+from dinotxt.inference.dense.affinity import smooth
 from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.engines import FrozenTowers
 from dinotxt.inference.features import Features, unit
 from dinotxt.inference.inputs import Window
 
 Upsample = Literal["logits", "features"]
+Refine = Literal["affinity", "pamr", "both"]
 _TILE_NUMBERS = 1 << 23  # 32 MiB of float32
 
 
@@ -93,6 +97,7 @@ class Query:
         text: float32 ``[C, Dp]`` of length 1.
         upsample: What is enlarged to pixels.
         batch_size: Windows or crops a forward pass.
+        affinity: Temperature of the refinement by the backbone's own similarity; None: none.
         on_pass: Told before each forward pass how many inputs it has; what it raises ends the
             work.
     """
@@ -101,16 +106,25 @@ class Query:
     text: Features
     upsample: Upsample = "logits"
     batch_size: int = 8
+    affinity: float | None = None
     on_pass: Callable[[int], None] = lambda _: None
 
     def encode_patches(self, pixels: Features) -> Features:
         """Return the patches ``[B, h, w, Dp]`` of normalised pixels ``[B, C, H, W]``.
 
         Raises:
+            ConfigError: If there is an ``affinity``, but no frozen patches.
             DataError: If they are not finite.
         """
         self.on_pass(len(pixels))
-        return check_finite(self.encoder.towers.encode_patches(pixels))
+        towers = self.encoder.towers
+        if self.affinity is None:
+            return check_finite(towers.encode_patches(pixels))
+        if not isinstance(towers, FrozenTowers):
+            message = f"{self.encoder.name} gives no frozen patches, which affinity needs"
+            raise ConfigError(f"{message}: use the model itself, or leave it out.")
+        patches, frozen = towers.encode_patches_beside(pixels)
+        return smooth(check_finite(patches), check_finite(frozen), self.affinity)
 
 
 class Mode(Protocol):

@@ -102,6 +102,8 @@ def encode_windows(
     query: Query,
     places: Sequence[Window],
     cut: Callable[[Window, tuple[int, int]], Picture],
+    *,
+    larger: bool = False,
 ) -> Features:
     """Return the patches of each window, ``[W, gh, gw, Dp]``.
 
@@ -109,12 +111,14 @@ def encode_windows(
         query: The model, and how many windows a forward pass has.
         places: The windows, all of one size.
         cut: Gives a window at the (width, height) that the model takes.
+        larger: Whether a window that the patch does not divide is stretched to the next larger
+            multiple, not the nearest.
 
     Raises:
         DataError: If the features are not finite.
     """
     encoder = query.encoder
-    size = window_input(encoder.towers, places[0].width, places[0].height)
+    size = window_input(encoder.towers, places[0].width, places[0].height, larger=larger)
     parts = []
     for start in range(0, len(places), query.batch_size):
         pixels = [

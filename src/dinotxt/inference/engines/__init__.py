@@ -1,5 +1,5 @@
 """What runs the towers; the engines are modules of their own: ``torch_towers``, ``onnx_towers``."""
 
-from dinotxt.inference.engines.towers import DenseTowers, SquareTowers, Towers
+from dinotxt.inference.engines.towers import DenseTowers, FrozenTowers, SquareTowers, Towers
 
-__all__ = ["DenseTowers", "SquareTowers", "Towers"]
+__all__ = ["DenseTowers", "FrozenTowers", "SquareTowers", "Towers"]

@@ -82,6 +82,23 @@ class TorchTowers:
         return self._in_parts(encode, pixels)
 
     @torch.inference_mode()
+    def encode_patches_beside(
+        self, pixels: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return ``encode_patches`` and the backbone's own patches, ``[B, h, w, D]``.
+
+        Raises:
+            ConfigError: If the model is a baseline.
+        """
+        if not isinstance(self.model, DinoTxt):
+            raise ConfigError("A baseline has no frozen patches beside its own: leave refine out.")
+        encode = partial(self.model.encode_patches_beside, embedding=self._embedding)
+        images = self._to_tensor(pixels)
+        parts = [encode(part) for part in torch.split(images, self._at_once(images))]
+        patches, frozen = zip(*parts, strict=True)
+        return _to_array(torch.cat(patches)), _to_array(torch.cat(frozen))
+
+    @torch.inference_mode()
     def encode_text(self, tokens: TokenBatch) -> NDArray[np.float32]:
         """Return ``[N, E]`` for tokenized texts."""
         ids, lengths = self._to_tensor(tokens.ids), self._to_tensor(tokens.lengths)
@@ -102,10 +119,13 @@ class TorchTowers:
         they are paged in again: more pictures at once are slower there.
         """
         images = self._to_tensor(pixels)
+        parts = [encode(part) for part in torch.split(images, self._at_once(images))]
+        return _to_array(parts[0] if len(parts) == 1 else torch.cat(parts))
+
+    def _at_once(self, images: Tensor) -> int:
         if self.device.type != "cpu":
-            return _to_array(encode(images))
-        size = max(1, _PIXELS_AT_ONCE // (images.shape[-2] * images.shape[-1]))
-        return _to_array(torch.cat([encode(part) for part in torch.split(images, size)]))
+            return max(1, len(images))
+        return max(1, _PIXELS_AT_ONCE // (images.shape[-2] * images.shape[-1]))
 
     def _to_tensor(self, array: NDArray[np.float32] | NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

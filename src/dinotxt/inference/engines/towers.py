@@ -58,6 +58,16 @@ class SquareTowers(Protocol):
 
 
 @runtime_checkable
+class FrozenTowers(Protocol):
+    """Towers that give the frozen backbone's own patches, too."""
+
+    def encode_patches_beside(
+        self, pixels: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return ``encode_patches`` and the backbone's own patches, ``[B, h, w, D]``."""
+
+
+@runtime_checkable
 class DenseTowers(Protocol):
     """Towers that offer more than one embedding of a patch (paper, Table 8)."""
 
