@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dinotxt.results.segmentation import Segmentation
 
 _FIGURES = ("pca", "clusters")
+_MASK_EFFORT = 1  # of zlib: masks are smooth, and there are as many as labels
 _PCA_PATCHES = 28  # along the short side
 Out = Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="For the PNG files.")]
 Soft = Annotated[bool, typer.Option("--soft", help="Write each label's own mask too.")]
@@ -277,7 +278,7 @@ class Output:
             slug = re.sub(r"[^\w-]+", "-", label).strip("-")[:40]
             grey = np.rint(result.mask(label) * 255).astype(np.uint8)
             file = f"{name}_soft-{position:03d}-{slug}.png"
-            paths[label] = self._save(Image.fromarray(grey), file)
+            paths[label] = self._save(Image.fromarray(grey), file, effort=_MASK_EFFORT)
         peaks = result.scores.max(axis=(1, 2))
         return {
             "soft": paths,
@@ -314,11 +315,11 @@ class Output:
         is_rgb = all(one.transform.config.mapping is None for one in models)
         return picture if is_rgb else path
 
-    def _save(self, picture: "Image.Image", name: str) -> str:
+    def _save(self, picture: "Image.Image", name: str, *, effort: int = 6) -> str:
         from dinotxt.data.pictures import printable
 
         path = self.folder / name
         self._written.add(path)
         with atomic_path(path) as temporary:
-            picture.save(temporary, format="PNG")
+            picture.save(temporary, format="PNG", compress_level=effort)
         return printable(path)

@@ -9,13 +9,11 @@ from dinotxt import __version__
 from dinotxt.inference.encoder import Encoder
 from dinotxt.serving.access import Access
 from dinotxt.serving.config import ServeConfig
-from dinotxt.serving.engine import Engine
+from dinotxt.serving.engine import Engine, Searched
 from dinotxt.serving.errors import add_error_handlers
 from dinotxt.serving.guard import Guard
-from dinotxt.serving.metrics import Metrics
-from dinotxt.serving.observe import Observe
-from dinotxt.serving.routes import classify, embed, pages, search, segment, system
-from dinotxt.serving.searched import Searched
+from dinotxt.serving.observe import Metrics, Observe
+from dinotxt.serving.routes import predict, search, system
 
 _DESCRIPTION = """Open-vocabulary classification, segmentation and search.
 
@@ -54,7 +52,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.metrics = metrics
-    for topic in (system, classify, segment, embed, search, pages):
+    for topic in (system, predict, search):
         app.include_router(topic.router)
     add_error_handlers(app)
     app.add_middleware(Guard, limits=config.limits, metrics=metrics)  # the last one is outermost

@@ -1,10 +1,11 @@
 """Features of pictures, texts and labels, in batches over requests and with a memory of texts."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,40 @@ from numpy.typing import NDArray
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.features import Features, LabelFeatures, group_means, unit
 from dinotxt.serving.batcher import Batcher, Lane
-from dinotxt.serving.cache import LruCache
 from dinotxt.serving.config import ServeConfig
-from dinotxt.serving.metrics import Metrics
+from dinotxt.serving.observe import Metrics
 from dinotxt.serving.pictures import Decoder
 from dinotxt.text.prompt import expand
 
 Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 _PROMPTS_AT_ONCE = 256  # of one request; other requests get their turn in between
+
+
+class LruCache(Generic[Key, Value]):
+    """Keeps the ``size`` most recently used values; for use from one thread."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Key) -> Value | None:
+        """Return the value and mark it as used, or None."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: Key, value: Value) -> None:
+        """Keep a value; the one that was used longest ago makes room."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)

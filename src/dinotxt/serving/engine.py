@@ -4,24 +4,51 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from dinotxt.inference.classifier import ZeroShotClassifier
 from dinotxt.inference.encoder import Encoder
 from dinotxt.inference.features import Features
 from dinotxt.results.classification import Classification
 from dinotxt.results.hit import Hit
+from dinotxt.search.engines import Vectors
 from dinotxt.search.where import Filter
 from dinotxt.serving.config import ServeConfig
 from dinotxt.serving.embedder import Embedder
 from dinotxt.serving.errors import ApiError
-from dinotxt.serving.metrics import Metrics
+from dinotxt.serving.observe import Metrics
 from dinotxt.serving.pictures import PictureLinks
 from dinotxt.serving.schemas import IndexInfo
-from dinotxt.serving.searched import Searched
 from dinotxt.serving.segmenting import SegmentQueue
 
 Value = TypeVar("Value")
+
+
+class Searched(Protocol):
+    """An index that answers vectors with pictures."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+
+    @property
+    def engine(self) -> str:
+        """How it is searched."""
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+
+    def current(self) -> "Searched":
+        """Return its newest finished state."""
+
+    def search_vectors(self, queries: Vectors, *, k: int, where: Filter | None) -> list[list[Hit]]:
+        """Return the best pictures for each row of ``float32 [Q, E]``."""
+
+    def shown(self, path: str) -> str:
+        """Return what of a hit's path a client may see."""
+
+    def thumbnail(self, path: str | Path, side: int) -> bytes:
+        """Return a JPEG of a hit, or raise DataError."""
 
 
 class Engine:

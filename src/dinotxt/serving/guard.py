@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dinotxt.serving.config import RequestLimits
 from dinotxt.serving.errors import ApiError, error_response
-from dinotxt.serving.metrics import Metrics
+from dinotxt.serving.observe import Metrics
 
 _DRAIN_SECONDS = 2.0
 _DRAIN_BYTES = 64 << 20

@@ -18,7 +18,7 @@ from dinotxt.results.skip import Progress
 from dinotxt.serving.batcher import Batcher, Lane
 from dinotxt.serving.config import ServeConfig
 from dinotxt.serving.errors import ApiError
-from dinotxt.serving.metrics import Metrics
+from dinotxt.serving.observe import Metrics
 from dinotxt.serving.pictures import Decoder
 
 _OPEN_PICTURES = 2  # one at work and one in hand: what decoded pictures may take of the memory

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from dinotxt.serving.routes import classify, embed, pages, search, segment, system
+from dinotxt.serving.routes import predict, search, system
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:
@@ -14,7 +14,7 @@ def _calls(dependant: Dependant) -> Iterator[object]:
 
 
 def test_no_request_is_sent_through_fastapis_pool_of_forty_threads() -> None:
-    routers = [one.router for one in (classify, embed, pages, search, segment, system)]
+    routers = [one.router for one in (predict, search, system)]
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     assert len(routes) > 8
     plain = [

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dinotxt.serving.config import RequestLimits
 from dinotxt.serving.errors import ApiError
 from dinotxt.serving.guard import Guard
-from dinotxt.serving.metrics import Metrics
+from dinotxt.serving.observe import Metrics
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/v1/x", "headers": []}
 

@@ -12,7 +12,7 @@ from dinotxt.inference.dense.window import SlidingWindow, Whole
 from dinotxt.inference.encoder import Encoder
 from dinotxt.serving.config import RequestLimits, ServeConfig
 from dinotxt.serving.errors import ApiError
-from dinotxt.serving.metrics import Metrics
+from dinotxt.serving.observe import Metrics
 from dinotxt.serving.segmenting import SegmentQueue
 
 LABELS = ["red", "blue"]

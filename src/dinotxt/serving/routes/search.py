@@ -9,9 +9,8 @@ from dinotxt.results.hit import Hit
 from dinotxt.search.where import Filter
 from dinotxt.serving.engine import Engine
 from dinotxt.serving.errors import ApiError
-from dinotxt.serving.routes.fields import TheEngine
+from dinotxt.serving.routes.fields import TheEngine, check_search, check_texts
 from dinotxt.serving.schemas import SearchAnswer, SearchHit, answer, refusals
-from dinotxt.serving.vocabulary import check_search, check_texts
 
 router = APIRouter(prefix="/v1", tags=["search"])
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinotxt.serving.cache import LruCache
+from dinotxt.serving.embedder import LruCache
 
 
 def test_the_least_recently_used_value_makes_room() -> None:

@@ -1,22 +1,39 @@
-"""``/v1/segment``: which label every pixel of a picture has."""
+"""What the model says of pictures and texts: ``/v1/classify``, ``/v1/segment``, ``/v1/embed``."""
 
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Form, Response
+from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
 from dinotxt.inference.dense import MODES, Mode, find_mode
+from dinotxt.inference.features import Features
 from dinotxt.results.segmentation import Segmentation
 from dinotxt.results.skip import Progress
+from dinotxt.serving.engine import Engine
 from dinotxt.serving.errors import ApiError
-from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths
-from dinotxt.serving.pictures import to_png
+from dinotxt.serving.pictures import hex_colours, label_map_png, run_lengths, to_png
 from dinotxt.serving.progress import ProgressStream
-from dinotxt.serving.routes.fields import Image, Labels, Templates, TheEngine
-from dinotxt.serving.schemas import Region, SegmentAnswer, refusals
-from dinotxt.serving.vocabulary import parse_labels, parse_templates
+from dinotxt.serving.routes.fields import (
+    Image,
+    Labels,
+    Templates,
+    TheEngine,
+    check_texts,
+    parse_labels,
+    parse_templates,
+)
+from dinotxt.serving.schemas import (
+    ClassifyAnswer,
+    EmbedAnswer,
+    LabelScore,
+    Region,
+    SegmentAnswer,
+    TextsRequest,
+    answer,
+    refusals,
+)
 
 router = APIRouter(prefix="/v1", tags=["predict"])
 
@@ -28,6 +45,23 @@ Output = Annotated[
     Literal["json", "rle", "png", "overlay"],
     Form(description="JSON with the map as PNG, JSON with RLE, a PNG map, or a drawn overlay."),
 ]
+
+
+@router.post("/classify", response_model=ClassifyAnswer, responses=refusals(429))
+async def classify(
+    engine: TheEngine, image: Image, labels: Labels, templates: Templates = ""
+) -> Response:
+    """Tell which of some labels fits a picture best."""
+    limits = engine.config.limits
+    names = parse_labels(labels, limits)
+    patterns = parse_templates(templates or engine.default_templates, limits)
+    result = await engine.classify(await image.read(), names, patterns)
+    return answer(
+        ClassifyAnswer(
+            model=engine.model,
+            labels=[LabelScore(**label._asdict()) for label in result.labels],
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +156,33 @@ def _png(result: Segmentation, opacity: float | None) -> bytes:
     if opacity is None:
         return label_map_png(result)
     return to_png(result.overlay(opacity=opacity))
+
+
+@router.post("/embed/images", response_model=EmbedAnswer, responses=refusals(429))
+async def embed_images(
+    engine: TheEngine,
+    images: Annotated[list[UploadFile], File(description="Picture files, in repeated fields.")],
+) -> Response:
+    """Return one feature for each picture."""
+    limit = engine.config.limits.max_images
+    if len(images) > limit:
+        raise ApiError(422, f"images: {len(images)} are too many, send {limit} at most.")
+    features = await engine.embed.images([await image.read() for image in images])
+    return await engine.on_thread(lambda: _embeddings(engine, features))
+
+
+@router.post("/embed/texts", response_model=EmbedAnswer, responses=refusals(429))
+async def embed_texts(engine: TheEngine, request: TextsRequest) -> Response:
+    """Return one feature for each text."""
+    limits = engine.config.limits
+    if len(request.texts) > limits.max_texts:
+        message = f"texts: {len(request.texts)} are too many, send {limits.max_texts} at most."
+        raise ApiError(422, message)
+    check_texts(request.texts, limits, "texts")
+    features = await engine.embed.texts(request.texts)
+    return await engine.on_thread(lambda: _embeddings(engine, features))
+
+
+def _embeddings(engine: Engine, features: Features) -> Response:
+    content = EmbedAnswer(model=engine.model, dim=features.shape[1], embeddings=features.tolist())
+    return answer(content)

@@ -7,7 +7,7 @@ from PIL import Image
 from dinotxt.data.pictures.image import open_image
 from dinotxt.results.palette import palette
 from dinotxt.results.segmentation import Segmentation
-from dinotxt.serving.label_map import hex_colours, label_map_png, run_lengths
+from dinotxt.serving.pictures import hex_colours, label_map_png, run_lengths
 
 
 def _segmentation(num_labels: int, dtype: type[np.uint8] | type[np.uint16]) -> Segmentation:
