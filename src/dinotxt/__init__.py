@@ -7,6 +7,8 @@ stays light.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dinotxt.errors import told_missing
+
 if TYPE_CHECKING:
     from dinotxt.errors import DinotxtError
     from dinotxt.evaluation import evaluate
@@ -55,7 +57,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'dinotxt' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    with told_missing():
+        value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

@@ -10,7 +10,17 @@ DinotxtError
 """
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+
+_BROUGHT_BY = {
+    "torch": "torch",
+    "torchvision": "torch",
+    "timm": "torch",
+    "open_clip": "baselines",
+    "transformers": "text",
+}
 
 
 class DinotxtError(Exception):
@@ -65,5 +75,22 @@ def require_torch(what: str, instead: str) -> None:
     try:
         importlib.import_module("torch")
     except ModuleNotFoundError:
-        message = f"{what} needs torch: run `pip install torch torchvision`, or {instead}."
+        message = f'{what} needs torch: run `pip install "dinotxt[torch]"`, or {instead}.'
         raise BackendError(message) from None
+
+
+@contextmanager
+def told_missing() -> Iterator[None]:
+    """Say how to install what the imports of the block lack, where an extra brings it.
+
+    Raises:
+        BackendError: Instead of a ``ModuleNotFoundError`` for a package of an extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in _BROUGHT_BY:
+            raise
+        command = f'pip install "dinotxt[{_BROUGHT_BY[package]}]"'
+        raise BackendError(f"{package} is not installed: run `{command}`.") from None

