@@ -24,6 +24,7 @@ from dinotxt.data.pictures.image import (
     open_image,
     open_undecoded,
     source_name,
+    upright,
     why_unreadable,
 )
 from dinotxt.data.pictures.transform import (
@@ -66,6 +67,7 @@ __all__ = [
     "small_jpeg",
     "sort_key",
     "source_name",
+    "upright",
     "why_unreadable",
     "without_results",
 ]

@@ -7,11 +7,11 @@ from typing import Any
 from dinotxt.data.readers.location import image_root
 from dinotxt.data.readers.record import ImageRef
 from dinotxt.data.readers.sample import clean_captions
+from dinotxt.data.readers.table import read_captions
 from dinotxt.errors import DataError
 from dinotxt.files import read_json
 from dinotxt.results.skip import OnSkip, Skip
 
-_PROBES = 5
 Captioned = tuple[str, ImageRef, tuple[str, ...]]
 
 
@@ -34,6 +34,9 @@ def read_annotations(
         DataError: If it is neither, or the split is missing or unknown.
     """
     content = read_json(path)
+    if isinstance(content, list) and content:
+        yield from read_captions(path, report)
+        return
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
         raise DataError(f'{path} has no list "images": it is neither COCO nor Karpathy JSON.')
@@ -55,7 +58,7 @@ def _coco(
         except (DataError, KeyError, TypeError):
             report(Skip(f"{path}: annotation {position}", "it has no image_id and caption"))
     names = [image.get("file_name") for image in images]
-    root = image_root([str(name) for name in names[:_PROBES]], path.parent)
+    root = image_root([name for name in names if isinstance(name, str)], path.parent)
     for position, (image, name) in enumerate(zip(images, names, strict=True)):
         if not isinstance(name, str):
             report(Skip(f"{path}: image {position}", "it has no file_name"))
@@ -75,7 +78,7 @@ def _in_split(path: Path, images: list[dict[str, Any]], split: str | None) -> li
 def _karpathy(path: Path, images: list[dict[str, Any]], report: OnSkip) -> Iterator[Captioned]:
     names = [f"{image.get('filepath') or '.'}/{image.get('filename')}" for image in images]
     names = [name.removeprefix("./") for name in names]
-    root = image_root(names[:_PROBES], path.parent)
+    root = image_root(names, path.parent)
     for name, image in zip(names, images, strict=True):
         try:
             sentences = image["sentences"]

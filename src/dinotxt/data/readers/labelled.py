@@ -10,12 +10,16 @@ from dinotxt.data.readers.location import expand
 from dinotxt.data.readers.pairs import find_tars
 from dinotxt.data.readers.record import ImageRef, LabelledImage
 from dinotxt.data.readers.sample import tar_samples
-from dinotxt.data.readers.table import TABLES, read_labels
+from dinotxt.data.readers.table import TABLES, Row, read_labels
 from dinotxt.errors import DataError
 from dinotxt.files import read_lines, read_mark
 from dinotxt.results.skip import OnSkip, Skip, or_raise
 
 _CLASS_FILES = ("classnames.txt", "classes.txt")
+_SPLITS = frozenset(
+    {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "images"}
+)
+_MAX_GAPS = 1000  # classes without a folder of their own
 _TEMPLATE_FILE = "zeroshot_classification_templates.txt"
 
 
@@ -61,6 +65,8 @@ def read_labelled(data: str | Path, *, on_skip: OnSkip | None = None) -> Labelle
     if not found.items:
         raise DataError(f"{data} has no usable labelled pictures.")
     highest = max(item.label for item in found.items)
+    if max(highest + 1, len(found.class_names)) < 2:
+        raise DataError(f"{data} has one class ({', '.join(found.class_names)}): give two or more.")
     if found.class_names and highest >= len(found.class_names):
         raise DataError(
             f"{data} has the label {highest} but names {len(found.class_names)} classes: "
@@ -71,10 +77,18 @@ def read_labelled(data: str | Path, *, on_skip: OnSkip | None = None) -> Labelle
 
 def _from_folders(folder: Path, report: OnSkip) -> LabelledSet:
     classes = [path for path in folders_in(folder) if not is_ours(read_mark(path))]
+    names = [path.name for path in classes]
     if not classes:
         raise DataError(f"{folder} has neither tars nor a folder for each class.")
+    if {name.lower() for name in names} <= _SPLITS:
+        raise DataError(
+            f"{folder} has the folders {', '.join(names)}, which are splits and no classes: give "
+            f"one of them, such as {classes[0]}."
+        )
+    labels = _numbered(names)
     items = []
-    for label, path in enumerate(classes):
+    for path in sorted(classes, key=lambda path: labels[path.name]):
+        label = labels[path.name]
         images = list(pictures_in(path, report))
         if not images:
             report(Skip(str(path), "the class has no picture"))
@@ -82,7 +96,24 @@ def _from_folders(folder: Path, report: OnSkip) -> LabelledSet:
             LabelledImage(image.relative_to(folder).as_posix(), ImageRef(str(image)), label)
             for image in images
         ]
-    return LabelledSet(tuple(items), tuple(path.name for path in classes))
+    named = {label: name for name, label in labels.items()}
+    return LabelledSet(
+        tuple(items), tuple(named.get(label, str(label)) for label in range(max(named) + 1))
+    )
+
+
+def _numbered(names: list[str]) -> dict[str, int]:
+    """Return the label of each class folder: its number, where all names are numbers from 0 or 1.
+
+    Others count in the order of their names, those of years and the like in that of the numbers.
+    """
+    numbers = {name: int(name) for name in names if name.isascii() and name.isdigit()}
+    if len(set(numbers.values())) < len(names):
+        return {name: label for label, name in enumerate(names)}
+    first, last = min(numbers.values()), max(numbers.values())
+    if first > 1 or last - first >= _MAX_GAPS + len(names):
+        return {name: label for label, name in enumerate(sorted(names, key=int))}
+    return {name: number - first for name, number in numbers.items()}
 
 
 def _from_tars(tars: list[Path], report: OnSkip) -> LabelledSet:
@@ -90,7 +121,7 @@ def _from_tars(tars: list[Path], report: OnSkip) -> LabelledSet:
     for sample in tar_samples(tars, report):
         if not {"image", "cls"} <= sample.parts.keys():
             missing = ".cls file" if "image" in sample.parts else "picture"
-            report(Skip(sample.name, f"half a pair: it has no {missing}"))
+            report(Skip(sample.name, sample.lacks(missing)))
             continue
         try:
             items.append(LabelledImage(sample.key, sample.parts["image"], sample.label()))
@@ -113,6 +144,7 @@ def _from_table(paths: list[Path], report: OnSkip) -> LabelledSet:
         rows += list(read_labels(path, report))
     numbers = [_as_number(row.value) for row in rows]
     if all(number is not None for number in numbers):
+        rows, numbers = _of_a_class(rows, numbers, report)
         names = _beside(paths[0].parent, _CLASS_FILES)
         labels = [number or 0 for number in numbers]
     else:
@@ -125,9 +157,24 @@ def _from_table(paths: list[Path], report: OnSkip) -> LabelledSet:
     return LabelledSet(tuple(items), names)
 
 
+def _of_a_class(
+    rows: list[Row], numbers: list[int | None], report: OnSkip
+) -> tuple[list[Row], list[int | None]]:
+    """Leave out rows whose number is below 0, which says that the class is not known."""
+    kept = [place for place, number in enumerate(numbers) if (number or 0) >= 0]
+    for row, number in zip(rows, numbers, strict=True):
+        if (number or 0) < 0:
+            report(Skip(row.image.name, f"the label {number} is no class"))
+    return [rows[place] for place in kept], [numbers[place] for place in kept]
+
+
 def _as_number(value: Any) -> int | None:
-    text = str(value).strip()
-    return int(text) if text.isascii() and text.isdigit() else None
+    """Return a whole number, also one that came through a table as ``1.0``."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
 
 
 def _beside(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:

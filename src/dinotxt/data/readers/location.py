@@ -81,7 +81,7 @@ def image_root(names: Sequence[str], start: Path) -> Path:
     """Find the folder that holds pictures which an annotation file names without a folder.
 
     Args:
-        names: A few of the names; one of them must exist.
+        names: The names; one of them must exist.
         start: The folder of the annotation file. It, its parent and the folders in both are tried.
 
     Raises:

@@ -3,6 +3,7 @@
 The value of a pixel is the line of its class in ``classes.txt``, from 0; 255 is ignored.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dinotxt.data.pictures import EXTENSIONS, decoding, open_undecoded, pictures_in, read_array
+from dinotxt.data.pictures import (
+    EXTENSIONS,
+    decoding,
+    open_undecoded,
+    pictures_in,
+    read_array,
+    upright,
+)
 from dinotxt.data.readers.record import ImageRef
 from dinotxt.errors import DataError
 from dinotxt.files import read_lines
 from dinotxt.results.skip import OnSkip, Skip, or_raise
 
 IGNORED = 255
+_FEW_BITS = re.compile("1(?:;.*)?|L;([24]).*")
 _LABELS = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".npy"})
 
 
@@ -171,8 +180,8 @@ def _read_labels(ref: ImageRef) -> NDArray[np.int64]:
         array = read_array(ref)
     else:
         image = open_undecoded(ref)
-        # Palette indices are the labels: only there must a picture stay undecoded to colours.
-        array = _indices(image, ref) if image.mode == "P" else read_array(ref)
+        few = _FEW_BITS.fullmatch(_stored_mode(image))
+        array = _numbers(image, few, ref) if few or image.mode == "P" else read_array(ref)
     if array.shape[2] != 1 or array.dtype.kind not in "ui":
         raise DataError(
             f"{ref.name} has {array.shape[2]} channels of {array.dtype}: a label map has one, "
@@ -182,10 +191,25 @@ def _read_labels(ref: ImageRef) -> NDArray[np.int64]:
     return array[:, :, 0].astype(np.int64)
 
 
-def _indices(image: Image.Image, ref: ImageRef) -> NDArray[np.generic]:
+def _stored_mode(image: Image.Image) -> str:
+    """Return how Pillow calls the pixels of a file: ``L;2`` is grey of two bits."""
+    arguments = image.tile[0][3] if image.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _numbers(
+    image: Image.Image, few: re.Match[str] | None, ref: ImageRef
+) -> NDArray[np.unsignedinteger]:
+    """Return indices of a palette, or grey of 1, 2 or 4 bits as it is stored.
+
+    Elsewhere the indices become colours, and grey is stretched to 8 bits.
+    """
     with decoding(ref.name):
         image.load()
-    return np.asarray(image)[:, :, None]
+        array = np.asarray(upright(image)).astype(np.uint8)
+    if few and image.mode == "L":
+        array //= 255 // (2 ** int(few[1]) - 1)
+    return array[:, :, None]
 
 
 def _by_stem(

@@ -7,7 +7,7 @@ from dinotxt.data.readers.annotation import Captioned, read_annotations
 from dinotxt.data.readers.location import expand, files_in
 from dinotxt.data.readers.record import Pair
 from dinotxt.data.readers.sample import Sample, folder_samples, tar_samples
-from dinotxt.data.readers.table import TABLES, read_captions
+from dinotxt.data.readers.table import TABLES, read_captions, table_in
 from dinotxt.errors import DataError
 from dinotxt.results.skip import OnSkip, Skip, or_raise
 
@@ -90,6 +90,8 @@ def _read(data: str, report: OnSkip, default_split: str | None) -> Iterator[Capt
     tars = find_tars(data, report)
     if tars:
         yield from _captioned(tar_samples(tars, report), report)
+    elif Path(data).is_dir() and (table := table_in(Path(data))):
+        yield from read_captions(table, report)
     elif Path(data).is_dir():
         yield from _captioned(folder_samples(Path(data), report), report)
     elif file.endswith(".json"):
@@ -105,7 +107,7 @@ def _captioned(samples: Iterable[Sample], report: OnSkip) -> Iterator[Captioned]
     for sample in samples:
         image = sample.parts.get("image")
         if image is None:
-            report(Skip(sample.name, "half a pair: it has no picture"))
+            report(Skip(sample.name, sample.lacks("picture")))
             continue
         try:
             yield sample.key, image, sample.captions()

@@ -17,8 +17,25 @@ from dinotxt.errors import DataError
 from dinotxt.results.skip import OnSkip, Skip
 
 DAMAGE = ".damage"  # the suffix of a text that stands in for a sample which could not be unpacked
-_KINDS = {".json": "json", ".txt": "txt", ".cls": "cls", ".npy": "image", DAMAGE: "damage"}
+_CAPTION_KEYS = ("captions", "caption", "text", "texts")
+_KINDS = {".json": "json", ".txt": "txt", ".cls": "cls", ".npy": "array", DAMAGE: "damage"}
 _KINDS |= dict.fromkeys(EXTENSIONS, "image")
+_WORDS = frozenset({"json", "txt", "cls"})
+_FIRST_ENDINGS = frozenset(
+    {
+        "",
+        "image",
+        "img",
+        "input",
+        "jpg",
+        "caption",
+        "captions",
+        "text",
+        "output",
+        "outputs",
+        "label",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +51,12 @@ class Sample:
     key: str
     name: str
     parts: dict[str, ImageRef] = field(default_factory=dict)
+
+    def lacks(self, what: str) -> str:
+        """Return in words that a kind of file is missing."""
+        twice = "." in self.key.rpartition("/")[2]
+        hint = "; its name has two endings, of which the last one counts" if twice else ""
+        return f"half a pair: it has no {what}{hint}"
 
     def captions(self) -> tuple[str, ...]:
         """Return the captions of the JSON file, or else of the text file (one a line).
@@ -124,7 +147,36 @@ def _group(files: Iterable[tuple[str, ImageRef]], prefix: str, report: OnSkip) -
             report(Skip(ref.name, f"the key {stem!r} has this kind of file twice"))
             continue
         sample.parts[kind] = ref
-    yield from samples.values()
+    for sample in samples.values():
+        array = sample.parts.pop("array", None)
+        if array is not None:  # beside a picture it is an embedding, or the like
+            sample.parts.setdefault("image", array)
+    yield from _joined(samples, prefix)
+
+
+def _joined(samples: dict[str, Sample], prefix: str) -> Iterator[Sample]:
+    """Join ``x.input.jpg`` and ``x.outputs.txt``, which WebDataset takes for one sample.
+
+    That is done where one of them alone has a picture, and each kind of file is there once.
+    """
+    halves: dict[str, list[str]] = {}
+    for stem, sample in samples.items():
+        folder, slash, name = stem.rpartition("/")
+        base, _, ending = name.partition(".")
+        half = ("image" in sample.parts) != bool(_WORDS & sample.parts.keys())
+        if half and ending.lower() in _FIRST_ENDINGS:
+            halves.setdefault(folder + slash + base, []).append(stem)
+    whole: dict[str, Sample] = {}
+    gone: set[str] = set()
+    for base, stems in halves.items():
+        kinds = [kind for stem in stems for kind in samples[stem].parts]
+        if len(stems) > 1 and kinds.count("image") == 1 and len(set(kinds)) == len(kinds):
+            parts = {kind: ref for stem in stems for kind, ref in samples[stem].parts.items()}
+            whole[stems[0]] = Sample(prefix + base, samples[stems[0]].name, parts)
+            gone.update(stems[1:])
+    for stem, sample in samples.items():
+        if stem not in gone:
+            yield whole.get(stem, sample)
 
 
 def _shard_names(paths: Sequence[Path]) -> list[str]:
@@ -150,4 +202,4 @@ def _json_captions(text: str) -> tuple[str, ...]:
         raise DataError(f"its JSON is damaged ({error})") from None
     if not isinstance(content, dict):
         raise DataError('its JSON is not an object such as {"captions": ["a dog"]}')
-    return clean_captions(content.get("captions", content.get("caption")))
+    return clean_captions(next((content[key] for key in _CAPTION_KEYS if content.get(key)), None))

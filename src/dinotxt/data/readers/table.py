@@ -3,6 +3,7 @@
 Paths are relative to the table. Rows of one path are one picture with several captions.
 """
 
+import ast
 import csv
 import json
 from collections.abc import Iterable, Iterator
@@ -10,16 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dinotxt.data.pictures import folders_in
 from dinotxt.data.readers.record import ImageRef
 from dinotxt.data.readers.sample import clean_captions
 from dinotxt.errors import DataError, import_extra
-from dinotxt.files import is_address
+from dinotxt.files import is_address, read_json
 from dinotxt.results.skip import OnSkip, Skip
 
-TABLES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
+TABLES = frozenset({".csv", ".tsv", ".txt", ".jsonl", ".parquet"})
+_IN_FOLDERS = ("metadata.jsonl", "metadata.csv", "captions.txt", "results.csv")
 _PATHS = (
     "path",
     "image",
+    "image_name",
     "image_path",
     "img_path",
     "filepath",
@@ -28,7 +32,16 @@ _PATHS = (
     "file_name",
     "file",
 )
-CAPTION_COLUMNS = ("captions", "caption", "text", "texts", "title", "sentence", "sentences")
+CAPTION_COLUMNS = (
+    "captions",
+    "caption",
+    "text",
+    "texts",
+    "title",
+    "sentence",
+    "sentences",
+    "comment",
+)
 _LABELS = ("label", "class", "cls", "category")
 _MAX_FIELD = 1 << 26
 _DELIMITERS = ",;\t|"
@@ -50,12 +63,17 @@ class Row:
     value: Any
 
 
+def table_in(folder: Path) -> Path | None:
+    """Return the table that a folder of pictures came with: Hugging Face's or Kaggle's Flickr."""
+    return next((path for name in _IN_FOLDERS if (path := folder / name).is_file()), None)
+
+
 def read_captions(path: Path, report: OnSkip) -> Iterator[tuple[str, ImageRef, tuple[str, ...]]]:
     """Yield (key, image, captions) of each picture of a table, in the order of first mention."""
     gathered: dict[str, tuple[ImageRef, list[str]]] = {}
     for number, row in _rows(path, CAPTION_COLUMNS, report):
         try:
-            captions = clean_captions(row.value)
+            captions = clean_captions(_listed(row.value))
         except DataError as error:
             report(Skip(f"{path}:{number}", str(error)))
             continue
@@ -77,9 +95,10 @@ def read_labels(path: Path, report: OnSkip) -> Iterator[Row]:
 
 
 def _rows(path: Path, wanted: tuple[str, ...], report: OnSkip) -> Iterator[tuple[int, Row]]:
-    root, has_begun = path.parent, False
+    root: Path | None = None
+    has_begun = False
     for number, row in _read(path, report):
-        path_column, value_column = pick_column(row, _PATHS), pick_column(row, wanted)
+        path_column, value_column = _filled(row, _PATHS), _filled(row, wanted)
         if path_column is None or value_column is None:
             if has_begun:
                 report(
@@ -95,11 +114,41 @@ def _rows(path: Path, wanted: tuple[str, ...], report: OnSkip) -> Iterator[tuple
             )
         has_begun = True
         name = row[path_column]
+        if isinstance(name, dict | bytes):
+            raise DataError(
+                f"{path} holds the pictures themselves, not their paths: train on it with "
+                "data.stream, or write them to files."
+            )
         if not isinstance(name, str) or not name.strip():
             report(Skip(f"{path}:{number}", "the row has no path"))
             continue
+        root = root or _root(path, name)
         location = name if is_address(name) else str(root / name)
         yield number, Row(name, ImageRef(location), row[value_column])
+
+
+def _root(path: Path, name: str) -> Path:
+    """Return the folder that the paths of a table begin in: its own, or one in it."""
+    roots = (path.parent, *folders_in(path.parent))
+    return next((root for root in roots if (root / name).is_file()), path.parent)
+
+
+def _filled(row: dict[str, Any], wanted: tuple[str, ...]) -> str | None:
+    """Return the first wanted column that is not empty in a row, or else the first there is."""
+    full = (name for name, value in row.items() if value not in (None, "", []))
+    return pick_column(full, wanted) or pick_column(row, wanted)
+
+
+def _listed(value: Any) -> Any:
+    """Return the list that a cell of text holds, as JSON or as Python prints it, or the cell."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text[:1] + text[-1:] != "[]":
+        return value
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+    return found if all(isinstance(caption, str) for caption in found) else value
 
 
 def pick_column(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
@@ -115,6 +164,8 @@ def _read(path: Path, report: OnSkip) -> Iterator[tuple[int, dict[str, Any]]]:
             yield from _read_parquet(path)
         elif path.suffix.lower() == ".jsonl":
             yield from _read_jsonl(path, report)
+        elif path.suffix.lower() == ".json":
+            yield from _objects(path, enumerate(read_json(path), 1), report)
         else:
             yield from _read_csv(path, report)
     except OSError as error:
@@ -187,10 +238,17 @@ def _read_jsonl(path: Path, report: OnSkip) -> Iterator[tuple[int, dict[str, Any
         except (ValueError, RecursionError) as error:
             report(Skip(f"{path}:{number}", f"the JSON is damaged ({error})"))
             continue
+        yield from _objects(path, [(number, row)], report)
+
+
+def _objects(
+    path: Path, rows: Iterable[tuple[int, Any]], report: OnSkip
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in rows:
         if isinstance(row, dict):
             yield number, row
         else:
-            report(Skip(f"{path}:{number}", "the line is not a JSON object"))
+            report(Skip(f"{path}:{number}", "it is not a JSON object"))
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -199,8 +257,8 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with parquet.ParquetFile(path) as table:
             known = table.schema_arrow.names
-            wanted = [pick_column(known, names) for names in (_PATHS, CAPTION_COLUMNS, _LABELS)]
-            chosen = [name for name in wanted if name is not None]
+            wanted = {*_PATHS, *CAPTION_COLUMNS, *_LABELS}
+            chosen = [name for name in known if name.strip().lower() in wanted]
             number = 0
             for batch in table.iter_batches(batch_size=_ROWS, columns=chosen or known):
                 for row in batch.to_pylist():

@@ -123,3 +123,14 @@ def test_split_of_coco_and_missing_file_are_refused(tmp_path: Path) -> None:
         read_pairs(f"{path}#test")
     with pytest.raises(DataError, match="does not exist"):
         read_pairs(tmp_path / "none.json")
+
+
+def test_coco_of_which_a_part_is_on_the_disk_is_found_wherever_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "val2017" / "8.jpg").touch()
+    content = {
+        "images": [{"id": number, "file_name": f"{number}.jpg"} for number in range(9)],
+        "annotations": [{"image_id": number, "caption": "a"} for number in range(9)],
+    }
+    pairs = read_pairs(_json(tmp_path / "captions.json", content))
+    assert pairs[8].image.path == str(tmp_path / "val2017" / "8.jpg")

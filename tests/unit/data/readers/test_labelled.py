@@ -105,3 +105,37 @@ def test_unreadable_class_names_are_refused(
     (tmp_path / "classnames.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(DataError, match=r"classnames\.txt cannot be read"):
         read_labelled(path)
+
+
+def _classes(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "a.jpg").touch()
+    return folder
+
+
+def test_folders_that_are_numbers_have_their_number(tmp_path: Path) -> None:
+    found = read_labelled(_classes(tmp_path / "0", *map(str, range(12))))
+    assert {item.key.partition("/")[0]: item.label for item in found.items} == {
+        str(number): number for number in range(12)
+    }
+    gap = read_labelled(_classes(tmp_path / "1", "1", "2", "10"))
+    assert [item.label for item in gap.items] == [0, 1, 9]
+    assert len(gap.class_names) == 10
+    years = read_labelled(_classes(tmp_path / "y", "2001", "1990", "999"))
+    assert years.class_names == ("999", "1990", "2001")
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("images",), ("cat",)])
+def test_splits_and_one_class_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match=r"splits and no classes|has one class"):
+        read_labelled(_classes(tmp_path, *names))
+
+
+def test_labels_that_came_through_a_table_as_floats_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label\na.jpg,0.0\nb.jpg,1.0\nc.jpg,-1\nd.jpg,-1.0\n")
+    skips: list[Skip] = []
+    found = read_labelled(tmp_path / "a.csv", on_skip=skips.append)
+    assert [item.label for item in found.items] == [0, 1]
+    assert found.class_names == ()
+    assert [skip.reason for skip in skips] == ["the label -1 is no class"] * 2

@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +153,42 @@ def test_a_value_that_means_nothing_is_named(value: int) -> None:
         LabelValues((7, 10), (0,)).decode(np.array([[7, value]]), "m")
     with pytest.raises(DataError, match=rf"{value}: values go from 7 to 8 .* ignored: 0, 255"):
         LabelValues((7, 8), (0,)).decode(np.array([value]), "m")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp"])
+def test_one_bit_is_the_classes_0_and_1(tmp_path: Path, name: str) -> None:
+    truth = np.zeros((6, 8), dtype=bool)
+    truth[:, 5:] = True
+    Image.fromarray(truth).save(tmp_path / name)
+    assert (read_mask(tmp_path / name, 2) == truth).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("colour", [0, 3])
+def test_few_bits_of_grey_and_of_a_palette_are_numbers(
+    tmp_path: Path, bits: int, colour: int
+) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    last = 2**bits - 1  # a row of two pixels: the class 0, then the last one
+    row = bytes([0, last << (8 - 2 * bits)])
+    head = struct.pack(">IIBBBBB", 2, 3, bits, colour, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(range(3 * (last + 1)))) if colour else b""
+    content = chunk(b"IHDR", head) + palette + chunk(b"IDAT", zlib.compress(row * 3))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b""))
+    assert read_mask(tmp_path / "a.png", last + 1).tolist() == [[0, last]] * 3
+
+
+def test_orientation_turns_every_kind_of_label_map(tmp_path: Path) -> None:
+    truth = np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    palette = Image.fromarray(truth, "P")
+    palette.putpalette(range(6))
+    for name, image in (("l", Image.fromarray(truth)), ("p", palette)):
+        image.save(tmp_path / f"{name}.png", exif=exif)
+        assert read_mask(tmp_path / f"{name}.png", 2).tolist() == truth[::-1, ::-1].tolist()
+    Image.fromarray(truth.astype(bool)).save(tmp_path / "1.png", exif=exif)
+    assert read_mask(tmp_path / "1.png", 2).tolist() == truth[::-1, ::-1].tolist()

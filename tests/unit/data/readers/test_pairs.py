@@ -1,4 +1,7 @@
+import csv
+import io
 import json
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -232,3 +235,89 @@ def test_caption_of_ten_thousand_words_is_kept(
     text = "word " * 10_000
     path = make_tar(tmp_path / "a.tar", {"x.jpg": make_image(), "x.txt": text})
     assert read_pairs(path)[0].captions == (text.strip(),)
+
+
+def _tar(path: Path, files: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+@pytest.mark.parametrize("picture", ["0.jpg", "0.png", "0.webp"])
+def test_an_array_beside_a_picture_is_not_the_picture(tmp_path: Path, picture: str) -> None:
+    files = {"0.json": b'{"caption": "red"}', "0.npy": b"array", picture: b"picture"}
+    (pair,) = read_pairs(_tar(tmp_path / "a.tar", files))
+    assert (pair.image.member, pair.captions) == (picture, ("red",))
+    (alone,) = read_pairs(_tar(tmp_path / "b.tar", {"0.npy": b"array", "0.txt": b"red"}))
+    assert alone.image.member == "0.npy"
+
+
+@pytest.mark.parametrize("empty", ["null", "[]", '""'])
+def test_a_key_without_content_falls_to_the_next(tmp_path: Path, empty: str) -> None:
+    content = f'{{"captions": {empty}, "caption": "", "text": "a dog"}}'.encode()
+    (pair,) = read_pairs(_tar(tmp_path / "a.tar", {"0.jpg": b"x", "0.json": content}))
+    assert pair.captions == ("a dog",)
+    row = f'{{"image": "0.jpg", "captions": {empty}, "text": "a cat"}}\n'
+    (tmp_path / "a.jsonl").write_text(row)
+    assert read_pairs(tmp_path / "a.jsonl")[0].captions == ("a cat",)
+
+
+def test_two_endings_make_one_pair_where_one_picture_alone_is_meant(tmp_path: Path) -> None:
+    files = {"a/x.input.jpg": b"x", "a/x.caption.txt": b"red", "y.jpg": b"y", "y.outputs.txt": b"b"}
+    pairs = read_pairs(_tar(tmp_path / "a.tar", files))
+    assert [(pair.key, pair.image.member, pair.captions) for pair in pairs] == [
+        ("a/a/x", "a/x.input.jpg", ("red",)),
+        ("a/y", "y.jpg", ("b",)),
+    ]
+    dots = {"22.05.png": b"x", "22.06.txt": b"another"}  # two numbers, each half a pair
+    skips: list[Skip] = []
+    with pytest.raises(DataError, match="no usable pairs"):
+        read_pairs(_tar(tmp_path / "dots.tar", dots), on_skip=skips.append)
+    assert len(skips) == 2
+    depth = {"a.image.png": b"x", "a.depth.png": b"y", "a.txt": b"red"}
+    (pair,) = read_pairs(_tar(tmp_path / "depth.tar", depth), on_skip=skips.append)
+    assert pair.image.member == "a.image.png"
+    two = {"a.left.png": b"x", "a.right.png": b"y", "a.txt": b"red"}
+    with pytest.raises(DataError, match="no usable pairs"):
+        read_pairs(_tar(tmp_path / "two.tar", two), on_skip=skips.append)
+    assert any("two endings" in skip.reason for skip in skips)
+
+
+@pytest.mark.parametrize("cell", ['["a dog", "a brown dog"]', "['a dog', 'a brown dog']"])
+def test_a_list_in_a_cell_is_several_captions(tmp_path: Path, cell: str) -> None:
+    with (tmp_path / "a.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["filename", "captions"], ["a.jpg", cell], ["b.jpg", "[x]"]])
+    first, second = read_pairs(tmp_path / "a.csv")
+    assert first.captions == ("a dog", "a brown dog")
+    assert second.captions == ("[x]",)
+
+
+def test_a_list_in_json_is_read_as_rows(tmp_path: Path) -> None:
+    rows = [{"image": "val/x.jpg", "caption": ["a", "b"]}, {"image": "y.jpg", "caption": "c"}, 3]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    skips: list[Skip] = []
+    pairs = read_pairs(tmp_path / "train.json", on_skip=skips.append)
+    assert [pair.captions for pair in pairs] == [("a", "b"), ("c",)]
+    assert [skip.reason for skip in skips] == ["it is not a JSON object"]
+
+
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [
+        ("captions.txt", "image,caption\na.jpg,a dog\n"),
+        ("results.csv", "image_name| comment_number| comment\na.jpg| 0| a dog\n"),
+        ("metadata.jsonl", '{"file_name": "a.jpg", "text": "a dog"}\n'),
+    ],
+)
+def test_tables_of_kaggle_and_hugging_face_are_found_in_their_folder(
+    tmp_path: Path, table: str, rows: str
+) -> None:
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images" / "a.jpg").touch()
+    (tmp_path / table).write_text(rows)
+    for data in (tmp_path, tmp_path / table):
+        (pair,) = read_pairs(data)
+        assert (pair.image.path, pair.captions) == (f"{tmp_path}/Images/a.jpg", ("a dog",))

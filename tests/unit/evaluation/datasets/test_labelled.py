@@ -231,6 +231,7 @@ def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, name: str, missin
 
 def test_any_other_folder_has_its_own_classes(tmp_path: Path) -> None:
     picture(tmp_path / "cat" / "1.png")
+    picture(tmp_path / "dog" / "1.png")
     found = open_labelled(tmp_path)
-    assert found.class_names == ("cat",)
+    assert found.class_names == ("cat", "dog")
     assert found.name is None
