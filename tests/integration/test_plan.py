@@ -45,6 +45,15 @@ def test_the_rows_of_table_7_stand_beside_our_formula(best: dict[str, Any]) -> N
     assert 0.3 < best["utilisation"] < 0.7
 
 
+def test_float32_costs_what_a_gpu_without_tf32_takes() -> None:
+    half, full = (
+        plan("table3-curation", f"compute.precision={name}", "--gpu", "h100")["rows"][8]
+        for name in ("bfloat16", "float32")
+    )
+    assert full["gpu_hours"] == pytest.approx(half["gpu_hours"] * 989 / 67, rel=1e-3)
+    assert plan("table3-curation", "--gpu", "h100")["rows"][8] == half
+
+
 def test_the_recipe_itself_comes_last_in_each_way_to_run_it(best: dict[str, Any]) -> None:
     names = [row["method"] for row in best["rows"][8:]]
     assert names[0] == "table3-curation: 77 tokens"

@@ -173,11 +173,12 @@ def _plan_training(
 
     parts = part_rows(config, caption_tokens)
     estimates = table_7(hardware.utilisation)
+    gpu = hardware.gpu.computing(config.compute.precision)
     for row in parts:
         estimates.append(
             estimate(
                 f"{name}: {row['variant']}",
-                gpu=hardware.gpu,
+                gpu=gpu,
                 utilisation=hardware.utilisation,
                 samples=float(config.steps * config.batch_size),
                 gflops=float(row["total"]),
@@ -190,7 +191,8 @@ def _plan_training(
     current.console.print("GFLOPs of a pair of a training step")
     _show(current, parts)
     current.console.print(
-        f"Table 7 beside our formula at {hardware.utilisation:.3f} of a GPU's peak, then this run"
+        f"Table 7 beside our formula at {hardware.utilisation:.3f} of a GPU's 16-bit peak, then "
+        f"this run at as much of the {gpu.teraflops:g} TFLOP/s of {config.compute.precision}"
     )
     _show(current, [_short(row) for row in rows])
     current.console.print("Storage")

@@ -28,19 +28,25 @@ class Gpu:
     Attributes:
         name: As Table 7 writes it.
         teraflops: Its peak with 16-bit inputs, in 1e12 FLOP/s (the maker's data sheet, dense).
+        full_teraflops: Its peak in float32 without TF32, as PyTorch multiplies unless told else.
         watts: Its power limit.
     """
 
     name: str
     teraflops: float
+    full_teraflops: float
     watts: float
+
+    def computing(self, precision: str) -> "Gpu":
+        """Return the GPU with the peak of a run's precision."""
+        return replace(self, teraflops=self.full_teraflops) if precision == "float32" else self
 
 
 GPUS = {
-    "v100": Gpu("V100", 125.0, 300.0),
-    "a100-40": Gpu("A100 40 GB", 312.0, 400.0),
-    "a100": Gpu("A100 80 GB", 312.0, 400.0),
-    "h100": Gpu("H100", 989.0, 700.0),
+    "v100": Gpu("V100", 125.0, 15.7, 300.0),
+    "a100-40": Gpu("A100 40 GB", 312.0, 19.5, 400.0),
+    "a100": Gpu("A100 80 GB", 312.0, 19.5, 400.0),
+    "h100": Gpu("H100", 989.0, 67.0, 700.0),
 }
 
 
