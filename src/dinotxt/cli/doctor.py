@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dinotxt.cli import options
-from dinotxt.cli.session import EXIT_FAILED, session
+from dinotxt.cli.session import EXIT_FAILED, Session, session
 from dinotxt.files import cache_dir
 
 _FOR_DEVELOPERS = {"all", "bench", "dev", "docs"}
@@ -33,6 +33,12 @@ _REQUIREMENT = re.compile(
 _LEAST_BYTES = 1 << 30
 
 
+Stored = Annotated[
+    str | None,
+    typer.Argument(metavar="[PATH]", help="What to check against the hashes it was written with."),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that is missing or wrong.
@@ -48,9 +54,14 @@ class Finding:
     is_error: bool = False
 
 
-def doctor(*, json_path: options.Json = None, quiet: options.Quiet = False) -> None:
-    """Print versions, devices, extras and models, what is missing and how to get it."""
+def doctor(
+    path: Stored = None, *, json_path: options.Json = None, quiet: options.Quiet = False
+) -> None:
+    """Print what is installed and missing; or check an index, cache, run, model or export."""
     with session("doctor", json_path, quiet) as current:
+        if path is not None:
+            _verify(current, Path(path).expanduser())
+            return
         content: dict[str, Any] = {
             "machine": machine(),
             "packages": packages(),
@@ -66,6 +77,19 @@ def doctor(*, json_path: options.Json = None, quiet: options.Quiet = False) -> N
         current.finish({**content, "findings": [asdict(finding) for finding in found]})
         if any(finding.is_error for finding in found):
             raise typer.Exit(EXIT_FAILED)
+
+
+def _verify(current: Session, path: Path) -> None:
+    from dinotxt.cli.verification import verify
+
+    checked, damaged = verify(path)
+    for skip in damaged:
+        current.console.print(f"damaged: {skip.path}: {skip.reason}", markup=False, soft_wrap=True)
+    current.console.print(f"{checked} files checked, {len(damaged)} damaged", highlight=False)
+    content = {"checked": checked, "damaged": [asdict(skip) for skip in damaged]}
+    current.finish(content, done=checked)
+    if damaged:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def packages() -> dict[str, str | None]:

@@ -19,7 +19,7 @@ from dinotxt.checkpoints.wheels import (
     wheel_path,
 )
 from dinotxt.errors import BackendError, CheckpointError
-from dinotxt.models.weights import rename_in_order
+from dinotxt.models.fitting import rename_in_order
 
 WORDS = "embeddings.word_embeddings.weight"
 

@@ -5,7 +5,7 @@ A folder holds ``manifest.json``, and for each shard ``shard-00000.npy``, float1
 training on a cache needs neither pictures nor backbone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -191,13 +191,20 @@ class FeatureStore:
         Raises:
             DataError: If one is damaged; the message names it.
         """
+        for skip in self.damaged():
+            raise DataError(
+                f"{skip.path} is damaged: {skip.reason}. Run the same `dinotxt cache` again, "
+                "which writes it anew."
+            )
+
+    def damaged(self) -> Iterator[Skip]:
+        """Yield every shard that is missing or has another SHA-256."""
         for number, known in enumerate(self._hashes):
             path = shard_path(self.path, number)
-            if known is not None and sha256_file(path) != known:
-                raise DataError(
-                    f"{path} is damaged: its SHA-256 is another one. Run the same `dinotxt cache` "
-                    "again, which writes it anew."
-                )
+            if not path.is_file():
+                yield Skip(str(path), "it is missing")
+            elif known is not None and sha256_file(path) != known:
+                yield Skip(str(path), "its SHA-256 is another one")
 
     def check(self, *, weights_hash: str, transform_hash: str) -> None:
         """Refuse other weights or another transform; see ``StoreSpec.check``."""
