@@ -89,6 +89,8 @@ def tiny(name: str, folder: Path, output: Path) -> TrainConfig:
     if isinstance(recipe.start, ModelStartConfig):
         first = Trainer(tiny("lite", folder, output.parent / "first"), device="cpu").fit()
         changes.append(f"start.path={first.path / 'model'}")
+    if recipe.teachers is not None:
+        changes.append("teachers=null")  # it needs the classifier of the real backbone
     return TrainConfig.from_yaml(name, *changes)
 
 
