@@ -7,11 +7,8 @@ no hash is published, the first download records one beside the file, and a late
 """
 
 import hashlib
-import http.client
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
 from functools import lru_cache
 from os import environ
 from pathlib import Path
@@ -132,9 +129,12 @@ def _check_unchanged(path: Path, place: Path, record: Path) -> None:
 def _download(
     url: str, path: Path, record: Path, sha256: str | None, progress: Progress | None
 ) -> None:
+    from http.client import HTTPException  # with sockets and mail: for downloads alone
+    from urllib.request import urlopen
+
     try:
         with (
-            urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
+            urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
             atomic_path(path) as temporary,
         ):
             _copy(response, temporary, progress)
@@ -147,7 +147,7 @@ def _download(
                 )
                 raise CheckpointError(message)
             _check_unchanged(temporary, path, record)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         message = (
             f"{url} cannot be downloaded ({reason}). Get the file on a machine with a network and"

@@ -4,10 +4,10 @@ Errors carry the dotted path of the key and, for an unknown one, the nearest key
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from dinotxt.config.structure import describe, kind_of, members, structures
@@ -16,18 +16,25 @@ from dinotxt.errors import ConfigError
 _Structure = TypeVar("_Structure")
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that a mapping has twice, of which YAML would silently take the last."""
+@cache
+def _unique_keys() -> Any:
+    """Return what reads YAML; the library loads with the first file, as few runs have one."""
+    import yaml
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping."""
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                message = f"the key `{key.value}` comes twice; remove one"
-                raise yaml.MarkedYAMLError(problem=message, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+    class UniqueKeys(yaml.SafeLoader):
+        """Refuses a key that a mapping has twice, of which YAML would silently take the last."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            """Return the mapping."""
+            seen: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in seen:
+                    message = f"the key `{key.value}` comes twice; remove one"
+                    raise yaml.MarkedYAMLError(problem=message, problem_mark=key.start_mark)
+                seen.add(key.value)
+            return super().construct_mapping(node, deep=deep)
+
+    return UniqueKeys
 
 
 def load_config(
@@ -56,10 +63,12 @@ def load_config(
 
 
 def _read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    import yaml
+
     if path.resolve() in seen:
         raise ConfigError(f"{path}: its `base` files form a circle; remove one of them.")
     try:
-        tree = yaml.load(path.read_text("utf-8"), _UniqueKeys)
+        tree = yaml.load(path.read_text("utf-8"), _unique_keys())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -73,6 +82,8 @@ def _read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _parse_override(text: str) -> dict[str, Any]:
+    import yaml
+
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"{text!r} is not an override: write `dotted.key=value`.")

@@ -10,7 +10,6 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
-import yaml
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
@@ -56,6 +55,8 @@ def dump_yaml(config: Any, *, without: Collection[str] = ()) -> str:
         config: The configuration.
         without: Keys of the first level to leave out.
     """
+    import yaml
+
     content = {key: value for key, value in to_json(config).items() if key not in without}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
