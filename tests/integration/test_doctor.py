@@ -39,10 +39,9 @@ def test_a_model_folder_is_checked_and_a_flipped_bit_is_named(
     shutil.copytree(tiny_model, copy)
     (weights,) = copy.rglob("*.safetensors")
     flip(weights)
-    code, result, shown = run("doctor", copy)
+    code, result, _ = run("doctor", copy)
     assert code == 1
     assert weights.name in result["damaged"][0]["reason"]
-    assert "damaged" in shown
 
 
 def test_an_index_is_checked_and_a_flipped_bit_is_named(
