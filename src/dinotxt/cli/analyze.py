@@ -1,7 +1,6 @@
 """``dinotxt analyze``: where a model's segmentations go wrong, and what would mend them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -59,24 +58,20 @@ WordNet = Annotated[
 _NUM_ROWS = 20
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Boundaries(Named):
     crops: options.Crops = None
     embedding: options.Embedding = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Embeddings(Named):
     mode: options.Mode = None
     crops: options.Crops = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class _AnyMode(_Embeddings):
     embedding: options.Embedding = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Shown(Shown):
     pictures: Pictures = None
 

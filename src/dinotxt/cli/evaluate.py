@@ -1,12 +1,11 @@
 """``dinotxt eval``: measure a model on your own data."""
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dinotxt.cli import options
-from dinotxt.cli.options import Shown, Source, grouped
+from dinotxt.cli.options import Group, Shown, Source, grouped
 from dinotxt.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -56,8 +55,7 @@ Resume = Annotated[
 Stride = Annotated[int | None, typer.Option(min=1, help="Pixels between windows.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Group):
     """Options of every evaluation and analysis; those of one add theirs.
 
     Each is a field of ``evaluation.Options``, with the same default.
@@ -73,15 +71,13 @@ class Settings:
         """Return them as ``evaluate`` takes them."""
         from dinotxt.evaluation import Options
 
-        return Options(**asdict(self))
+        return Options(**self.to_dict())
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Retrieval(Settings):
     resume: Resume = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Named(Settings):
     """Options of what has class names."""
 
@@ -89,13 +85,11 @@ class Named(Settings):
     templates: options.Templates = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Classification(Named):
     trim_border: TrimBorder = 0
     resume: Resume = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Segmentation(Named):
     mode: options.Mode = None
     crops: options.Crops = None

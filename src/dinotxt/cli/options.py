@@ -7,7 +7,6 @@ import glob
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -126,47 +125,64 @@ Templates = Annotated[
 ]
 
 
-def grouped(verb: Callable[..., None]) -> Callable[..., None]:
-    """Let a verb take options in groups: of a parameter that is a dataclass, a field is an option.
+class Group:
+    """Options that several verbs take together: fields annotated as a verb's parameters are.
 
-    The fields are annotated as a verb's own parameters are, and may have defaults.
+    No dataclass, since making one takes a millisecond of every start.
     """
+
+    def __init__(self, **values: Any) -> None:
+        vars(self).update(values)
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """Return the fields, those of a base first, as parameters with their defaults."""
+        kinds = [vars(one).get("__annotations__", {}) for one in reversed(cls.__mro__)]
+        return [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=getattr(cls, name, inspect.Parameter.empty),
+                annotation=annotation,
+            )
+            for kind in kinds
+            for name, annotation in kind.items()
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and their values."""
+        return {one.name: getattr(self, one.name) for one in self.parameters()}
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let a verb take options in groups: each field of a ``Group`` is an option of its own."""
     given = inspect.signature(verb).parameters.values()
-    groups: dict[str, Any] = {
-        one.name: one.annotation for one in given if is_dataclass(one.annotation)
+    groups: dict[str, type[Group]] = {
+        one.name: one.annotation
+        for one in given
+        if isinstance(one.annotation, type) and issubclass(one.annotation, Group)
     }
+    names: dict[str, list[str]] = {}
     parameters: list[inspect.Parameter] = []
     for one in given:
-        parameters += _members(groups[one.name]) if one.name in groups else [one]
+        own = groups[one.name].parameters() if one.name in groups else [one]
+        names[one.name] = [member.name for member in own]
+        parameters += [member.replace(kind=inspect.Parameter.KEYWORD_ONLY) for member in own]
 
     @wraps(verb)
     def command(**values: Any) -> None:
         made = {
-            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
-            for name, group in groups.items()
+            key: group(**{name: values.pop(name) for name in names[key]})
+            for key, group in groups.items()
         }
         verb(**values, **made)
 
-    by_keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
-    command.__signature__ = inspect.Signature(by_keyword)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
 
 
-def _members(group: Any) -> list[inspect.Parameter]:
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=field.type,
-        )
-        for field in fields(group)
-    ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(Group):
     """The model of a verb."""
 
     model: Model = "lite"
@@ -181,8 +197,7 @@ class Source:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shown:
+class Shown(Group):
     """What a verb prints and writes."""
 
     json_path: Json = None
