@@ -43,6 +43,10 @@ from dinotxt.models.weights import StateDict, read_state_dict, write_pickle, wri
 _HEAD_WIDTH = 64
 _VOCAB_SIZE, _CONTEXT_LENGTH = 49408, 77
 _NOTEBOOK_LOGIT_SCALE = 100.0
+_SIZES_V3 = {384: "small", 768: "base", 1024: "large"}
+_GATED_V3 = {384: "small_plus", 1280: "huge_plus", 4096: "7b"}
+_STAGES = 4
+_CONVNEXTS = {(96, 9): "tiny", (96, 27): "small", (128, 27): "base", (192, 27): "large"}
 _SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}
 
 
@@ -162,6 +166,8 @@ def infer_backbone(state: Mapping[str, Tensor], path: Path) -> BackboneConfig:
     Raises:
         CheckpointError: If the file lacks the keys of such a backbone.
     """
+    if "downsample_layers.0.0.weight" in state:
+        return _infer_convnext(state, path)
     patch = _shape(state, "patch_embed.proj.weight", path)
     dim, patch_size = patch[0], patch[2]
     options: dict[str, Any] = {
@@ -171,9 +177,7 @@ def infer_backbone(state: Mapping[str, Tensor], path: Path) -> BackboneConfig:
     }
     size = _SIZES.get(dim, "base")
     if "storage_tokens" in state:
-        bias = any(key.endswith("qkv.bias") and value.any() for key, value in state.items())
-        name = f"vit_{'base' if size == 'giant' else size}_patch16_dinov3{'_qkvb' * bias}"
-        return BackboneConfig(name=name, weights=str(path), options=options)
+        return BackboneConfig(**_infer_dinov3(state, options), weights=str(path))
     side = math.isqrt(_shape(state, "pos_embed", path)[1] - 1)
     options |= {"img_size": side * patch_size, "patch_size": patch_size}
     if "blocks.0.mlp.fc1.weight" in state:
@@ -189,11 +193,35 @@ def infer_backbone(state: Mapping[str, Tensor], path: Path) -> BackboneConfig:
     return BackboneConfig(name=name, weights=str(path), options=options)
 
 
+def _infer_dinov3(state: Mapping[str, Tensor], options: dict[str, Any]) -> dict[str, Any]:
+    """Infer S, S+, B, L, L+, H+ and 7B; the rotary periods tell the width of a head."""
+    dim = options["embed_dim"]
+    periods = state.get("rope_embed.periods")
+    if periods is not None:
+        options["num_heads"] = max(dim // (4 * len(periods)), 1)
+    is_gated = "blocks.0.mlp.w1.weight" in state
+    hidden = state.get("blocks.0.mlp.w1.weight" if is_gated else "blocks.0.mlp.fc1.weight")
+    if hidden is not None:
+        options["mlp_ratio"] = len(hidden) / dim
+    size = _SIZES_V3.get(dim, "base") if not is_gated else _GATED_V3.get(dim, "huge_plus")
+    bias = any(key.endswith("qkv.bias") and value.any() for key, value in state.items())
+    return {"name": f"vit_{size}_patch16_dinov3{'_qkvb' * bias}", "options": options}
+
+
+def _infer_convnext(state: Mapping[str, Tensor], path: Path) -> BackboneConfig:
+    dims = [_shape(state, f"stages.{stage}.0.dwconv.weight", path)[0] for stage in range(_STAGES)]
+    depths = [_depth(state, f"stages.{stage}.") for stage in range(_STAGES)]
+    size = _CONVNEXTS.get((dims[0], depths[2]), "tiny")
+    options = {"dims": dims, "depths": depths}
+    return BackboneConfig(name=f"convnext_{size}", weights=str(path), options=options)
+
+
 def _infer_vision_head(
     state: StateDict, num_heads: int | None, backbone: BackboneConfig
 ) -> VisionHeadConfig:
     norm = state.get("vision_head.ln_final.weight")
-    dim = backbone.options["embed_dim"] if norm is None else norm.shape[0]
+    width = backbone.options.get("embed_dim") or backbone.options["dims"][-1]
+    dim = width if norm is None else norm.shape[0]
     return VisionHeadConfig(
         num_blocks=_depth(state, "vision_head.blocks."),
         num_heads=num_heads or max(dim // _HEAD_WIDTH, 1),

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,6 +24,12 @@ _WRAPPERS = (
 )
 _CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.", "linear_head.", "heads.")
 _OF_TRAINING = ("mask_token", "dino_head.", "ibot_head.", "decoder_", "dino_loss.", "ibot_")
+_PERIODS = "rope.periods"
+_GATED = {
+    "1": "fc1_g",
+    "2": "fc1_x",
+    "3": "fc2",
+}  # of DINOv3's SwiGLU: silu(w1 x) * (w2 x), then w3
 _CHUNK = re.compile(r"^blocks\.\d+\.(?=\d+\.)")
 _KINDS = {
     "blocks.0.attn.qkv": "a vision transformer by timm's or Meta's names",
@@ -50,8 +57,11 @@ def load_backbone_weights(module: nn.Module, weights: str) -> None:
     given = read_state_dict(path)
     expected = module.state_dict()
     fitted = rename_in_order(given, expected, path) if order else _to_timm(given, expected, path)
+    periods = fitted.pop(_PERIODS, None)
     check_keys(fitted, expected, path, advice=_advice(given, fitted, expected))
-    module.load_state_dict(fitted)
+    module.load_state_dict(fitted, strict=False)  # periods that are kept may be the module's own
+    if periods is not None:
+        keep_periods(module, periods)
 
 
 def rename_in_order(
@@ -80,12 +90,33 @@ def rename_in_order(
     return {**counters, **{name: value for name, (_, value) in pairs}}
 
 
+def keep_periods(module: nn.Module, periods: Tensor | None = None) -> None:
+    """Make DINOv3's rotary periods a part of the weights: of their hash and of what is saved.
+
+    Meta's files hold them rounded to bfloat16, and Meta's code reads them from there; timm computes
+    its own (timm 1.0.31), which moves features by 1e-4 to 1e-3.
+
+    Args:
+        module: A network; without rotary periods nothing is done.
+        periods: Those of a file; None: keep the module's.
+    """
+    rope: Any = getattr(module, "rope", None)
+    if not isinstance(getattr(rope, "periods", None), Tensor):
+        return
+    values = rope.periods if periods is None else periods.to(rope.periods)
+    rope.register_buffer("periods", values, persistent=True)
+    if rope.pos_embed_cached is not None:
+        rope._cache_embed(rope.feat_shape)
+
+
 def _to_timm(state: StateDict, expected: Mapping[str, Tensor], path: str) -> StateDict:
     state = _bare(_teacher(state, path), expected)
     if "register_tokens" in state:
         state = _with_registers(state)
     if "storage_tokens" in state:
         state = _from_dinov3(state, expected)
+    if "downsample_layers.0.0.weight" in state:
+        state = {name: value for key, value in state.items() if (name := _convnext_name(key))}
     state = {_swiglu_name(key): value for key, value in state.items()}
     return {
         key: value
@@ -126,10 +157,13 @@ def _with_registers(state: StateDict) -> StateDict:
 
 
 def _from_dinov3(state: StateDict, expected: Mapping[str, Tensor]) -> StateDict:
-    """Rename DINOv3's keys; rotary periods and all-zero key biases have no place in timm."""
+    """Rename DINOv3's keys; all-zero key biases have no place in timm."""
     renamed: StateDict = {}
     for key, value in state.items():
-        if key.endswith((".periods", ".bias_mask")) or key.startswith("local_cls_norm"):
+        if key.endswith(".bias_mask") or key.startswith("local_cls_norm"):
+            continue
+        if key == "rope_embed.periods":
+            renamed[_PERIODS] = value
             continue
         if key.endswith("qkv.bias"):
             query, _, values = value.chunk(3)
@@ -139,8 +173,20 @@ def _from_dinov3(state: StateDict, expected: Mapping[str, Tensor]) -> StateDict:
                     renamed[name] = bias
             continue
         name = key.replace("storage_tokens", "reg_token")
+        name = re.sub(r"mlp\.w([123])\.", lambda match: f"mlp.{_GATED[match[1]]}.", name)
         renamed[re.sub(r"ls([12])\.gamma", r"gamma_\1", name)] = value
     return renamed
+
+
+def _convnext_name(key: str) -> str | None:
+    """Return timm's name of a tensor of Meta's ConvNeXt; None: of a norm that is not used."""
+    if key.startswith("norms."):
+        return None  # norms.3 is `norm` once more, the others belong to other layers
+    key = re.sub(r"^downsample_layers\.0\.", "stem.", key)
+    key = re.sub(r"^downsample_layers\.(\d+)\.", r"stages.\1.downsample.", key)
+    key = re.sub(r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2.", key)
+    key = key.replace(".dwconv.", ".conv_dw.").replace(".pwconv", ".mlp.fc")
+    return f"head.{key}" if key.startswith("norm.") else key
 
 
 def _swiglu_name(key: str) -> str:

@@ -163,3 +163,67 @@ def test_dinov3_with_biases_asks_for_the_name_that_has_them(tmp_path: Path) -> N
     torch.save(meta, tmp_path / "v3.pth")
     with pytest.raises(CheckpointError, match="`_qkvb`"):
         load_backbone_weights(vit, str(tmp_path / "v3.pth"))
+
+
+PLAIN = {key: value for key, value in TINY.items() if key != "img_size"}
+
+
+def test_dinov3s_rotary_periods_are_the_files_and_part_of_the_hash(tmp_path: Path) -> None:
+    """Meta's files hold them rounded to bfloat16; timm 1.0.31 computes its own in float32.
+
+    The expected table is DINOv3's formula: centres of patches in [-1, 1], times 2 pi, over periods.
+    """
+    vit = timm.create_model("vit_large_patch16_dinov3", dynamic_img_size=True, **PLAIN)
+    own = hash_tensors(vit.state_dict())
+    periods = vit.rope.periods.bfloat16().float() * 1.01
+    meta = {key: value.detach() for key, value in vit.state_dict().items() if key != "reg_token"}
+    meta |= {"storage_tokens": vit.reg_token.detach(), "rope_embed.periods": periods}
+    torch.save(meta, tmp_path / "v3.pth")
+    load_backbone_weights(vit, str(tmp_path / "v3.pth"))
+    assert torch.equal(vit.rope.periods, periods)
+    assert hash_tensors(vit.state_dict()) != own
+    rows, columns = (2 * (torch.arange(n) + 0.5) / n - 1 for n in (2, 3))
+    places = torch.cartesian_prod(rows, columns)
+    angles = (2 * torch.pi * places[:, :, None] / periods).flatten(1).tile(2)
+    expected = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    torch.testing.assert_close(vit.rope.get_embed((2, 3)), expected)
+    vit.to(torch.float32)
+    assert torch.equal(vit.rope.periods, periods)
+
+
+def test_dinov3s_gated_layers_get_timms_names(tmp_path: Path) -> None:
+    """DINOv3's S+, L+, H+ and 7B: ``w3(silu(w1 x) * (w2 x))``."""
+    vit = timm.create_model("vit_small_plus_patch16_dinov3", **PLAIN)
+    names = {"fc1_g": "w1", "fc1_x": "w2", "fc2": "w3"}
+    meta = {"storage_tokens": vit.reg_token.detach()}
+    for key, value in vit.state_dict().items():
+        if key != "reg_token":
+            name = re.sub(r"mlp\.(\w+)\.", lambda match: f"mlp.{names[match[1]]}.", key)
+            meta[name.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")] = value
+    torch.save(meta, tmp_path / "plus.pth")
+    loaded = timm.create_model("vit_small_plus_patch16_dinov3", **PLAIN)
+    load_backbone_weights(loaded, str(tmp_path / "plus.pth"))
+    assert hash_tensors(loaded.state_dict()) == hash_tensors(vit.state_dict())
+    mlp, x = loaded.blocks[0].mlp, torch.randn(2, 3, 32)
+    linear = nn.functional.linear
+    parts = [meta[f"blocks.0.mlp.w{n}.{kind}"] for n in "123" for kind in ("weight", "bias")]
+    gate, value = linear(x, parts[0], parts[1]), linear(x, parts[2], parts[3])
+    expected = linear(nn.functional.silu(gate) * value, parts[4], parts[5])
+    torch.testing.assert_close(mlp(x), expected)
+
+
+def test_dinov3s_convnext_gets_timms_names(tmp_path: Path) -> None:
+    options = {"dims": (8, 16, 16, 32), "depths": (1, 1, 2, 1), "num_classes": 0}
+    network = timm.create_model("convnext_tiny", **options)
+    meta = {f"norms.{n}.weight": torch.ones(1) for n in range(4)}
+    for key, value in network.state_dict().items():
+        name = re.sub(r"^stem\.", "downsample_layers.0.", key)
+        name = re.sub(r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1.", name)
+        name = (
+            name.replace(".blocks.", ".").replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv")
+        )
+        meta[name.replace("head.norm", "norm")] = value
+    torch.save(meta, tmp_path / "convnext.pth")
+    loaded = timm.create_model("convnext_tiny", **options)
+    load_backbone_weights(loaded, str(tmp_path / "convnext.pth"))
+    assert hash_tensors(loaded.state_dict()) == hash_tensors(network.state_dict())

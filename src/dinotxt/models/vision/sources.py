@@ -16,7 +16,7 @@ from torch import nn
 
 from dinotxt.errors import CheckpointError, ConfigError, DinotxtError
 from dinotxt.models.config import BackboneConfig
-from dinotxt.models.fitting import load_backbone_weights
+from dinotxt.models.fitting import keep_periods, load_backbone_weights
 from dinotxt.models.vision.huggingface import HuggingFaceVision
 from dinotxt.models.vision.position import PositionEmbedding
 
@@ -55,6 +55,8 @@ def build_module(config: BackboneConfig, *, trust_code: bool = False) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_RANDOM_SEED)
             module = create(config, weights)
+    if not config.frozen:
+        keep_periods(module)
     if weights not in {"random", "pretrained"}:
         load_backbone_weights(module, weights)
     return module
