@@ -193,7 +193,8 @@ def _read_labels(ref: ImageRef) -> NDArray[np.int64]:
 
 def _stored_mode(image: Image.Image) -> str:
     """Return how Pillow calls the pixels of a file: ``L;2`` is grey of two bits."""
-    arguments = image.tile[0][3] if image.tile else ""
+    tiles = getattr(image, "tile", [])
+    arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
