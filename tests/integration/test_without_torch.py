@@ -43,6 +43,10 @@ try:
 except dinotxt.DinotxtError as error:
     highres = str(error)
 lite = dinotxt.ZeroShotClassifier(dinotxt.load("lite"), labels, templates="simple")(one)
+close = dinotxt.Segmenter(
+    dinotxt.load("lite"), labels, templates="simple", refine="affinity",
+    mode=dinotxt.HighRes(crops=4, areas=(0.5,), shares=(1,), crop_size=64, num_clusters=None),
+)(one)
 try:
     dinotxt.load("dinov2-vitl14")
 except dinotxt.DinotxtError as error:
@@ -55,6 +59,7 @@ print(json.dumps({
     "highres": highres,
     "lite": dict(lite.top(3)),
     "other": other,
+    "close": list(close.label_map.shape),
     "torch": any(name.partition(".")[0] == "torch" for name in sys.modules),
 }))
 """
@@ -89,7 +94,7 @@ def check(output: str, model: Path, album: Path) -> None:
     """Hold what the process found against the model on torch."""
     found = json.loads(output)
     assert found["torch"] is False
-    assert found["whole"] == found["window"] == [40, 50]
+    assert found["whole"] == found["window"] == found["close"] == [40, 50]
     assert len(found["hits"]) == 2
     assert "torch" in found["highres"]
     assert "dinotxt export" in found["other"]

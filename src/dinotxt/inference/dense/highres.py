@@ -1,7 +1,8 @@
 """High-resolution inference (dino.txt, section 4.2): many crops, their features on one grid.
 
 Crops of 1%, 10% and 100% of the picture's area are warped to squares and encoded; their features
-are projected back to the pixels and averaged; k-means groups them; each group gets its label.
+are projected back to the pixels and averaged; k-means groups them; each group gets its label. A
+convolutional backbone sees the whole picture once at the size of each crop instead (``scales``).
 """
 
 import math
@@ -14,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.pictures import Picture, picture_size
-from dinotxt.errors import ConfigError, require_torch
+from dinotxt.errors import ConfigError
 from dinotxt.inference.dense.crops import CropLevel, layout, quad_areas
+from dinotxt.inference.dense.scales import scale_features
 from dinotxt.inference.dense.scores import FeatureScores, Mode, Query, ScoreMap, cosines
 from dinotxt.inference.encoder import Encoder
+from dinotxt.inference.engines import ConvolutionalTowers
 from dinotxt.inference.features import Features, unit
-from dinotxt.inference.inputs import brighten, window_input
+from dinotxt.inference.inputs import brighten, to_multiple, window_input
 
 _MOST_NUMBERS = 1 << 28  # of the grid: 1 GiB of float32
 _MOST_ROWS = 1 << 14  # that k-means iterates over
@@ -159,16 +162,26 @@ class HighRes(Mode):
         Raises:
             DataError: If the model gives features that are not finite.
         """
-        require_torch("The mode highres", "take whole or window")
-        from dinotxt.inference.dense.projection import FeatureGrid
-
         del stride
         encoder = query.encoder
         height, width = self._grid_shape(picture, encoder.towers.patch_dim)
-        grid = FeatureGrid(height, width, encoder.towers.patch_dim, feather=self.feather)
         side, _ = window_input(encoder.towers, self.crop_size, self.crop_size)
         across, down = picture_size(picture)
-        for level in self._levels(across / down):
+        levels = self._levels(across / down)
+        if isinstance(encoder.towers, ConvolutionalTowers):
+            patch = encoder.towers.patch_size
+            return scale_features(
+                query,
+                ((level, _scaled(encoder, picture, level, side, patch)) for level in levels),
+                (height, width),
+                margin=encoder.towers.margin,
+                normalize=self.normalize,
+                balance=self.balance,
+            )
+        from dinotxt.inference.dense.projection import FeatureGrid
+
+        grid = FeatureGrid(height, width, encoder.towers.patch_dim, feather=self.feather)
+        for level in levels:
             pixels = _scaled(encoder, picture, level, side)
             importance = grid.rarity(level.quads) if self.balance else None
             for quads, patches in self._encoded(query, pixels, level, side):
@@ -239,10 +252,13 @@ def crops_within(
     return replace(mode, crops=max(1, int(_BACKBONE_SHARE * rate * seconds)))
 
 
-def _scaled(encoder: Encoder, picture: Picture, level: CropLevel, side: int) -> Features:
+def _scaled(
+    encoder: Encoder, picture: Picture, level: CropLevel, side: int, multiple_of: int = 1
+) -> Features:
     """Return the picture at the size at which a crop of the level has ``side`` pixels."""
     width, height = (
-        min(math.ceil(side / share), _LONGEST) for share in (level.width, level.height)
+        to_multiple(min(math.ceil(side / share), _LONGEST), multiple_of)
+        for share in (level.width, level.height)
     )
     resized = encoder.transform.resize(picture, (width, height))
     return encoder.transform.normalize(brighten(resized, encoder.defaults.brightness))

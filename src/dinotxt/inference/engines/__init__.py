@@ -1,5 +1,11 @@
 """What runs the towers; the engines are modules of their own: ``torch_towers``, ``onnx_towers``."""
 
-from dinotxt.inference.engines.towers import DenseTowers, FrozenTowers, SquareTowers, Towers
+from dinotxt.inference.engines.towers import (
+    ConvolutionalTowers,
+    DenseTowers,
+    FrozenTowers,
+    SquareTowers,
+    Towers,
+)
 
-__all__ = ["DenseTowers", "FrozenTowers", "SquareTowers", "Towers"]
+__all__ = ["ConvolutionalTowers", "DenseTowers", "FrozenTowers", "SquareTowers", "Towers"]

@@ -16,6 +16,7 @@ from dinotxt.text.tokenizer import TokenBatch
 
 _PATCH_SIZE = 32  # of EfficientNet-Lite
 _PIXELS_AT_ONCE = 288**2
+_MARGIN = 96  # pixels around a place that decide nearly all of its features
 
 
 class GraphTowers:
@@ -44,14 +45,22 @@ class GraphTowers:
         self.embed_dim = self.patch_dim + self._cls_dim()
         self.logit_scale = float(np.exp(self._head["logit_scale"].astype(np.float32)))
         self.fingerprint = config.fingerprint
+        self.margin = _MARGIN
 
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[B, E]`` for normalised pixels ``[B, C, H, W]``."""
-        return self._run_images(pixels, "image")
+        return self._run_images(pixels, "image", ["image_features"])[0]
 
     def encode_patches(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[B, h, w, Dp]`` for normalised pixels ``[B, C, H, W]``."""
-        return self._run_images(pixels, "patches")
+        return self._run_images(pixels, "patches", ["patch_features"])[0]
+
+    def encode_patches_beside(
+        self, pixels: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the patches, and the frozen backbone's own ``[B, h, w, D]``."""
+        patches, frozen = self._run_images(pixels, "patches", ["patch_features", "frozen"])
+        return patches, frozen
 
     def encode_text(self, tokens: TokenBatch) -> NDArray[np.float32]:
         """Return ``[N, E]`` for tokenized texts; those of one length run together, unpadded."""
@@ -66,13 +75,15 @@ class GraphTowers:
         """Return the part of text features ``[N, E]`` that patches compare with, ``[N, Dp]``."""
         return text_features[:, self.embed_dim - self.patch_dim :]
 
-    def _run_images(self, pixels: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    def _run_images(
+        self, pixels: NDArray[np.float32], name: str, outputs: list[str]
+    ) -> list[NDArray[np.float32]]:
         """Encode pictures a few at once: more are slower, since their maps leave the cache."""
         session = self._session(name)
         step = max(1, _PIXELS_AT_ONCE // (pixels.shape[-2] * pixels.shape[-1]))
         parts = (pixels[start : start + step] for start in range(0, len(pixels), step))
-        features = [session.run(None, {"pixels": np.ascontiguousarray(part)})[0] for part in parts]
-        return np.concatenate(features)
+        found = [session.run(outputs, {"pixels": np.ascontiguousarray(part)}) for part in parts]
+        return [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
 
     def _session(self, name: str) -> Any:
         with self._lock:

@@ -58,6 +58,15 @@ class SquareTowers(Protocol):
 
 
 @runtime_checkable
+class ConvolutionalTowers(Protocol):
+    """Towers whose patches depend on what is near them alone, so that any size may be encoded."""
+
+    @property
+    def margin(self) -> int:
+        """How far around a patch that is, in pixels."""
+
+
+@runtime_checkable
 class FrozenTowers(Protocol):
     """Towers that give the frozen backbone's own patches, too."""
 

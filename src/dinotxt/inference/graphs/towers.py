@@ -58,13 +58,17 @@ def image_graph(config: ModelConfig, head: Tensors, backbone: Tensors) -> Graph:
 
 
 def patch_graph(config: ModelConfig, head: Tensors, backbone: Tensors) -> Graph:
-    """Return the graph from ``pixels`` to ``patch_features`` ``[B, h, w, Dp]``; see above."""
+    """Return the graph from ``pixels`` to ``patch_features`` ``[B, h, w, Dp]``; see above.
+
+    ``frozen`` has the backbone's own patches ``[B, h, w, D]``.
+    """
     graph = Graph("patches")
     last = _add_backbone(graph, backbone)
     weight, bias = _patch_layer(config, head)
     places = graph.node("Transpose", last, perm=[0, 2, 3, 1])
     projected = add_linear(graph, places, weight, bias)
     graph.output("patch_features", projected, ["B", "h", "w", len(bias)])
+    graph.output("frozen", places, ["B", "h", "w", "D"])
     return graph
 
 
