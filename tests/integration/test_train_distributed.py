@@ -141,7 +141,9 @@ def test_two_processes_train_the_model_of_one(config: Make, changes: tuple[str, 
     assert weights(both).keys() == weights(alone).keys()
     assert sorted(path.name for path in (both.output / "checkpoints/step-6").iterdir()) == [
         "state-1.pt",
+        "state-1.pt.sha256",
         "state.pt",
+        "state.pt.sha256",
     ]
 
 
