@@ -1,6 +1,6 @@
 """Classify, search and segment sample pictures: ``python examples/demo.py --out demo-output``.
 
-The pictures come with scikit-image; nothing is downloaded.
+The pictures come with scikit-image and scikit-learn; nothing is downloaded.
 """
 
 import argparse
@@ -16,17 +16,24 @@ from rich.table import Table
 import dinotxt
 from dinotxt.results.overlay import Entry, add_legend
 
-PICTURES = (
-    *("astronaut.png", "brick.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
-    *("hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg"),
-    "rocket.jpg",
-)
+SOURCES = {"skimage": "data", "sklearn": "datasets/images"}
+PICTURES: Mapping[str, str] = {
+    "brick.png": "brick wall",
+    "camera.png": "photographer with a camera",
+    "chelsea.png": "cat",
+    "china.jpg": "Chinese temple",
+    "coffee.png": "cup of coffee",
+    "flower.jpg": "flower",
+    "grass.png": "grass",
+    "horse.png": "horse",
+    "hubble_deep_field.jpg": "galaxies",
+    "motorcycle_left.png": "motorcycle",
+    "page.png": "page of a book",
+    "rocket.jpg": "rocket",
+}
+ALBUM = ("astronaut.png", *PICTURES)
 SHEET = (("astronaut.png", "chelsea.png", "coffee.png"), ("motorcycle_left.png", "rocket.jpg"))
 SHEET_WIDTH, SHEET_LETTERS, ROW_HEIGHT, GAP = 1280, 72, 300, 12
-LABELS = (
-    *("astronaut", "brick wall", "cat", "cup of coffee", "coins", "grass", "galaxies", "moon"),
-    *("motorcycle", "page of a book", "retina of an eye", "rocket"),
-)
 QUERIES = (
     "a cat looks at the camera",
     "a cup of coffee and a spoon on a wooden table",
@@ -59,21 +66,27 @@ def main() -> None:
 
 
 def copy_pictures(folder: Path) -> Path:
-    """Copy the sample pictures of scikit-image into a folder of their own."""
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("The sample pictures are missing: run `pip install scikit-image`.")
-    source = Path(spec.submodule_search_locations[0]) / "data"
+    """Copy the sample pictures of two packages into a folder of their own."""
+    specs = {package: importlib.util.find_spec(package) for package in SOURCES}
+    found = [
+        Path(spec.submodule_search_locations[0]) / SOURCES[package]
+        for package, spec in specs.items()
+        if spec is not None and spec.submodule_search_locations
+    ]
+    if len(found) < len(SOURCES):
+        message = "The sample pictures are missing: run `pip install scikit-image scikit-learn`."
+        raise SystemExit(message)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in PICTURES:
-        shutil.copyfile(source / name, folder / name)
+    for name in ALBUM:
+        source = next(place / name for place in found if (place / name).is_file())
+        shutil.copyfile(source, folder / name)
     return folder
 
 
 def classify(encoder: dinotxt.Encoder, pictures: Path) -> Table:
-    """Choose one of twelve labels for each picture."""
+    """Choose one of the twelve labels for each of the twelve pictures."""
     table = Table("picture", "first guess", "", "second guess", "", title="Classification")
-    predict = dinotxt.ZeroShotClassifier(encoder, LABELS)
+    predict = dinotxt.ZeroShotClassifier(encoder, list(PICTURES.values()))
     for result in predict.classify_many([pictures / name for name in PICTURES]):
         cells = [cell for label, share in result.top(2) for cell in (label, f"{share:.0%}")]
         table.add_row(Path(result.image).name, *cells)
@@ -97,7 +110,7 @@ def segment(encoder: dinotxt.Encoder, pictures: Path, folder: Path) -> Table:
     folder.mkdir(parents=True, exist_ok=True)
     scenes = {}
     for name, labels in SCENES.items():
-        predict = dinotxt.Segmenter(encoder, labels)
+        predict = dinotxt.Segmenter(encoder, labels, refine="pamr")
         result = predict(pictures / name)
         overlay = folder / f"{Path(name).stem}.png"
         result.overlay().save(overlay)
