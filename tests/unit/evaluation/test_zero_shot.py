@@ -75,8 +75,9 @@ def test_a_broken_picture_is_named_counted_and_left_out(
 def test_a_set_without_a_usable_picture_is_an_error(
     colour_encoder: Encoder, tmp_path: Path
 ) -> None:
-    (tmp_path / "set" / "red").mkdir(parents=True)
-    (tmp_path / "set" / "red" / "1.png").write_bytes(b"broken")
+    for name in ("red", "green"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "1.png").write_bytes(b"broken")
     with pytest.raises(DataError, match="no picture that can be evaluated"):
         evaluate(
             colour_encoder, task="classification", data=tmp_path / "set", on_skip=lambda _: None
