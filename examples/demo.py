@@ -32,7 +32,7 @@ PICTURES: Mapping[str, str] = {
     "rocket.jpg": "rocket",
 }
 ALBUM = ("astronaut.png", *PICTURES)
-SHEET = (("astronaut.png", "chelsea.png", "coffee.png"), ("motorcycle_left.png", "rocket.jpg"))
+SHEET = (("astronaut.png", "chelsea.png", "coffee.png"), ("motorcycle_left.png", "china.jpg"))
 SHEET_WIDTH, SHEET_LETTERS, ROW_HEIGHT, GAP = 1280, 72, 300, 12
 QUERIES = (
     "a cat looks at the camera",
@@ -46,7 +46,7 @@ SCENES: Mapping[str, Sequence[str]] = {
     "chelsea.png": ("cat", "floor"),
     "coffee.png": ("cup", "coffee", "saucer", "spoon", "wooden table"),
     "motorcycle_left.png": ("motorcycle", "wall", "floor", "shelf"),
-    "rocket.jpg": ("rocket", "sky", "tower", "smoke"),
+    "china.jpg": ("temple", "sky", "trees"),
 }
 
 
