@@ -1,7 +1,9 @@
 """Image encoding: DINOv2 ViT-S/14 against bare timm and the machine's matmul, lite against timm."""
 
 import io
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import timm
@@ -19,12 +21,20 @@ from dinotxt.models.config import (
     VisionHeadConfig,
 )
 from dinotxt.models.dinotxt import DinoTxt
-from harness import Figure, main, paired_rates
+from harness import Figure, main, paired_rates, today_place
+from today import Today, paired_cpu_rates
 
 _NAME = "vit_small_patch14_dinov2"
 _SIZE = 224
 _BATCH = 16
 _MATMUL = 2048
+_TODAY = f"""
+import dinotxt, pathlib
+encoder = dinotxt.load("lite", device="cpu")
+pictures = [path.read_bytes() for path in sorted(pathlib.Path(sys.argv[1]).iterdir())]
+def call():
+    encoder.encode_image(pictures, batch_size={_BATCH})
+"""
 
 
 def vit_flops(*, tokens: int, width: int, layers: int, patch: int) -> int:
@@ -57,7 +67,7 @@ def measure(quick: bool) -> dict[str, Figure]:
         unit="GFLOP/s",
         runs=runs,
     )
-    return {"encode_image": encode_image, "matmul_share": share, "lite": _lite(quick)}
+    return {"encode_image": encode_image, "matmul_share": share, **_lite(quick)}
 
 
 def dinov2() -> TorchTowers:
@@ -70,20 +80,35 @@ def dinov2() -> TorchTowers:
     return TorchTowers(DinoTxt.from_config(config), device="cpu", fingerprint="random")
 
 
-def _lite(quick: bool) -> Figure:
+def _lite(quick: bool) -> dict[str, Figure]:
     """Compare from the files on: decode, resize, normalise, encode."""
     count = 64 if quick else 256
     encoder = load("lite", device="cpu")
     pictures = _jpegs(count)
     bare = timm.create_model("tf_efficientnet_lite2", num_classes=0).eval()
     transform = encoder.transform
-    return paired_rates(
-        lambda: encoder.encode_image(pictures, batch_size=_BATCH),
+    runs = 2 if quick else 5
+
+    def ours() -> None:
+        encoder.encode_image(pictures, batch_size=_BATCH)
+
+    eager = paired_rates(
+        ours,
         lambda: _eager(bare, transform, pictures),
         work=count,
         unit="images/s",
-        runs=2 if quick else 5,
+        runs=runs,
     )
+    place = today_place()
+    if place is None:
+        return {"lite": eager}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, picture in enumerate(pictures):
+            Path(folder, f"{number:04d}.jpg").write_bytes(picture)
+        today = Today(place, _TODAY, folder)
+        figure = paired_cpu_rates(ours, today, work=count, unit="images/CPU s", runs=runs)
+        today.close()
+    return {"lite": eager, "lite_today": figure}
 
 
 def _eager(model: nn.Module, transform: Transform, pictures: list[bytes]) -> None:

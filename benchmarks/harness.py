@@ -112,11 +112,17 @@ def matmul_flops(size: int = 1536, runs: int = 5) -> float:
     return 2 * size**3 / statistics.median(seconds(lambda: a @ b) for _ in range(runs))
 
 
+def today_place() -> Path | None:
+    """Return the worktree of an earlier commit that ``--today`` names."""
+    return Path(sys.argv[sys.argv.index("--today") + 1]) if "--today" in sys.argv else None
+
+
 def main(name: str, measure: Callable[[bool], dict[str, Figure]]) -> None:
     """Run a benchmark as a script: ``python benchmarks/NAME.py [--quick] [--json FILE|-]``."""
     parser = argparse.ArgumentParser(description=f"The {name} benchmark.")
     parser.add_argument("--json", metavar="FILE|-", default="-")
     parser.add_argument("--quick", action="store_true", help="at most a minute")
+    parser.add_argument("--today", metavar="FOLDER", help="a worktree of an earlier commit")
     arguments = parser.parse_args()
     write_report(name, measure(arguments.quick), arguments.json)
 

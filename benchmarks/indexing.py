@@ -13,9 +13,18 @@ import numpy as np
 from PIL import Image
 
 import dinotxt
-from harness import Figure, main, paired_rates
+from harness import Figure, main, paired_rates, today_place
+from today import Today, paired_cpu_rates
 
 _SIZE = (500, 375)
+_TODAY = """
+import dinotxt, shutil
+encoder = dinotxt.load("lite", device="cpu")
+def call():
+    target = sys.argv[1] + "/today.index"
+    dinotxt.ImageIndex.build(encoder, sys.argv[1] + "/album", target)
+    shutil.rmtree(target)
+"""
 
 
 def measure(quick: bool) -> dict[str, Figure]:
@@ -37,7 +46,15 @@ def measure(quick: bool) -> dict[str, Figure]:
             unit="pictures/s",
             runs=3,
         )
-    return {"rate": rate}
+        place = today_place()
+        if place is None:
+            return {"rate": rate}
+        peer = Today(place, _TODAY, folder)
+        today = paired_cpu_rates(
+            index, peer, work=len(pictures), unit="pictures/CPU s", runs=2 if quick else 3
+        )
+        peer.close()
+    return {"rate": rate, "today": today}
 
 
 def photos(folder: Path, number: int) -> list[Path]:
