@@ -53,7 +53,7 @@ def _against(place: Path, folder: Path, runs: int) -> dict[str, Figure]:
     verbs = {
         "first_classify_cpu": [
             "classify",
-            f"{folder}/picture.png",
+            picture,
             "--labels",
             "cat,dog,red panda",
         ],
