@@ -26,7 +26,7 @@ from dinotxt.inference.defaults import InferenceDefaults, read_defaults
 from dinotxt.inference.engines import Towers
 from dinotxt.inference.engines.graph_towers import GraphTowers
 from dinotxt.inference.engines.onnx_towers import OnnxTowers
-from dinotxt.inference.engines.sessions import has_cuda
+from dinotxt.inference.engines.sessions import has_cuda, parse_device
 from dinotxt.inference.graphs import is_supported
 from dinotxt.inference.inputs import check_size
 from dinotxt.text.tokenizer import Tokenizer
@@ -64,6 +64,7 @@ def open_model(
     """
     if engine not in get_args(Engine):
         raise ConfigError(f"engine is {engine!r}: choose from {', '.join(get_args(Engine))}.")
+    _check_device(device)
     place = str(snapshot(name)) if is_hub_name(name) else name
     if place not in MODELS and is_export(place):
         if engine == "torch":
@@ -126,6 +127,16 @@ def _writable(name: str) -> tuple[Path, FolderConfig] | None:
         return None
     config = read_config(folder)
     return (folder, config) if is_supported(config.model) else None
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that is not there before anything is loaded."""
+    parse_device(device)
+    if _is_for_torch(device):
+        require_torch(f"The device {device}", "give auto or cpu")
+        from dinotxt.inference.engines.torch_towers import find_device
+
+        find_device(device)
 
 
 def _is_for_torch(device: str) -> bool:

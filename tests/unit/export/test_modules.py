@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dinotxt.errors import ConfigError
 from dinotxt.export.modules import ImageTower, baked_positions, traceable_text
 from dinotxt.models.config import (
     BackboneConfig,
@@ -41,7 +42,7 @@ def test_one_pass_gives_both_features_of_the_model(pooling: Pooling, num_blocks:
 def test_baked_positions_are_for_their_block_alone() -> None:
     model = build()
     before = model.encode_image(torch.ones(1, 3, 64, 64))
-    with baked_positions(model, 32), pytest.raises(RuntimeError):
+    with baked_positions(model, 32), pytest.raises(ConfigError, match="no pictures of 64x64"):
         model.encode_image(torch.ones(1, 3, 64, 64))
     assert torch.equal(model.encode_image(torch.ones(1, 3, 64, 64)), before)
 

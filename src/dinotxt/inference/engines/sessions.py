@@ -54,16 +54,26 @@ def has_cuda() -> bool:
     return _CUDA in onnxruntime.get_available_providers()
 
 
+def parse_device(device: str) -> tuple[str, str]:
+    """Return the kind and the number (or nothing) of a device's name.
+
+    Raises:
+        BackendError: If it is no such name.
+    """
+    kind, _, index = device.partition(":")
+    is_known = kind in {"auto", "cpu", "cuda"} and (kind == "cuda" or device == kind)
+    if not is_known or (":" in device and not index.isdecimal()):
+        raise BackendError(f"{device!r} is no device: give auto, cpu, cuda or cuda:N.")
+    return kind, index
+
+
 def _find_providers(device: str, available: list[str]) -> list[Any]:
     """Return ONNX Runtime's names for a device.
 
     Raises:
         BackendError: If the name is unknown or the device is not there.
     """
-    kind, _, index = device.partition(":")
-    is_known = kind in {"auto", "cpu", "cuda"} and (kind == "cuda" or device == kind)
-    if not is_known or (":" in device and not index.isdecimal()):
-        raise BackendError(f"{device!r} is no device: give auto, cpu, cuda or cuda:N.")
+    kind, index = parse_device(device)
     if kind == "cuda" and _CUDA not in available:
         message = f"{device} is not there for ONNX Runtime: run `pip install onnxruntime-gpu`"
         raise BackendError(f"{message}, or give auto or cpu.")

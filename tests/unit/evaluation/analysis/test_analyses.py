@@ -137,14 +137,14 @@ def test_a_model_with_one_embedding_says_so(
         analyze_embeddings(make_job(make_masks()))
 
 
-def test_the_four_embeddings_of_a_model_are_measured(
+def test_the_embeddings_of_a_model_are_measured(
     make_masks: Callable[..., Path], make_job: MakeJob, tiny_model: Path
 ) -> None:
     job = make_job(make_masks(), mode=Whole(32))
     found = analyze_embeddings(replace(job, encoder=load(tiny_model, device="cpu")))
     measured = found.report.metrics["miou"]
     assert isinstance(measured, dict)
-    assert set(measured) == {"patch", "cls_patch", "value", "value_patch"}
+    assert set(measured) == {"patch", "cls_patch", "value", "value_patch", "backbone"}
     assert all(0 <= value <= 1 for value in measured.values())
     assert found.details["missing"] == {}
 

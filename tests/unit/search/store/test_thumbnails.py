@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dinotxt.data.pictures.image import open_undecoded
+from dinotxt.data.pictures.image import open_content
 from dinotxt.inference.encoder import Encoder
 from dinotxt.search.index import ImageIndex, IndexSettings
 from dinotxt.search.store.segment import Segment
@@ -48,11 +48,11 @@ def test_each_picture_is_decoded_once(
 ) -> None:
     opened: list[str] = []
 
-    def count(source: Any, **options: Any) -> Image.Image:
-        opened.append(Path(source.name).name)
-        return open_undecoded(source, **options)
+    def count(content: bytes, name: str, limits: Any) -> Image.Image:
+        opened.append(Path(name).name)
+        return open_content(content, name, limits)
 
-    monkeypatch.setattr("dinotxt.data.pictures.image.open_undecoded", count)
+    monkeypatch.setattr("dinotxt.data.pictures.image.open_content", count)
     index = ImageIndex.build(make_encoder(), album, album.parent / "index", settings=SMALL)
     assert len(copies(index)) == 4
     assert sorted(opened) == ["blue.png", "green.png", "red.png", "yellow.png"]
