@@ -101,7 +101,8 @@ def test_embeddings_measures_the_four_of_table_8(
     log = tmp_path / "log.json"
     result = _run("embeddings", "--data", data["val"], *common, "--mode", "whole", "--json", log)
     content = _json(result, log)
-    assert set(content["metrics"]["miou"]) == {"patch", "cls_patch", "value", "value_patch"}
+    names = {"patch", "cls_patch", "value", "value_patch", "backbone"}
+    assert set(content["metrics"]["miou"]) == names
 
 
 def test_errors_prints_the_confusions_and_asks_wordnet(

@@ -54,7 +54,8 @@ def test_the_number_of_crops_that_seconds_become_repeats_the_run(
 ) -> None:
     run = shutil.copytree(tiny_model, tmp_path / "run")
     config = json.loads((run / "model" / "config.json").read_text())
-    config["inference"] = {"crop_areas": [0.3, 0.6], "crop_shares": [0.5, 0.5], "crop_size": 32}
+    own = config.setdefault("extra", {})
+    own["inference"] = {"crop_areas": [0.3, 0.6], "crop_shares": [0.5, 0.5], "crop_size": 32}
     (run / "model" / "config.json").write_text(json.dumps(config))
     segment = ["segment", pictures["half"], "--labels", "a,b", "--mode", "highres", "--model", run]
     log = tmp_path / "log.json"

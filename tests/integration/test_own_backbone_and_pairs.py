@@ -129,7 +129,7 @@ def test_a_backbone_by_file_or_folder_learns_from_16_bit_grey(
     report = run("eval", "retrieval", "--model", trained["run"], "--data", pairs)
     assert report["n"] == 12
     saved = json.loads(Path(trained["best"]["path"], "config.json").read_text())["transform"]
-    assert saved["mapping"] == {"channels": [0, 0, 0], "low": 0, "high": 4095}
+    assert saved["mapping"] == {"channels": [0, 0, 0], "high": 4095}  # 0 is the default
     if backbone is hugging_face_folder:
         assert saved["mean"] == [0.1, 0.2, 0.3]
 
@@ -159,7 +159,7 @@ def test_every_command_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Mon
     write_pairs(tmp_path, grey16)
     timm_file(tmp_path)
     text = GUIDE.read_text("utf-8")
-    (settings,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    settings = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0]
     content = yaml.safe_load(settings)
     content["model"]["backbone"]["options"] = TINY
     content |= {"steps": 4, "batch_size": 4}
@@ -170,6 +170,7 @@ def test_every_command_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Mon
         shlex.split(line)
         for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
         for line in block.splitlines()
+        if "own" not in line.split()  # several sets: test_sources trains on two
     ]
     assert len(commands) == 8
     for name, *arguments in commands:

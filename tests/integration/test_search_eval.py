@@ -208,7 +208,8 @@ def test_an_empty_set_exits_1(tiny_model: Path, tmp_path: Path, run: RunVerb) ->
 def test_a_report_calls_the_model_what_the_user_did(
     tiny_model: Path, tmp_path: Path, run: RunVerb
 ) -> None:
-    paint(tmp_path / "set" / "cat" / "1.png", 1)
+    for number, name in enumerate(("cat", "dog")):
+        paint(tmp_path / "set" / name / "1.png", number)
     arguments = ("--data", tmp_path / "set", "--model", tiny_model, "--templates", "{}")
     _, result, _ = run("eval", "classification", *arguments)
     assert result["model"] == str(tiny_model)

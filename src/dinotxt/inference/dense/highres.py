@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinotxt.data.pictures import Picture, picture_size
-from dinotxt.errors import ConfigError
+from dinotxt.errors import ConfigError, require_torch
 from dinotxt.inference.dense.crops import CropLevel, layout, quad_areas
 from dinotxt.inference.dense.scales import scale_features
 from dinotxt.inference.dense.scores import FeatureScores, Mode, Query, ScoreMap, cosines
@@ -178,6 +178,7 @@ class HighRes(Mode):
                 normalize=self.normalize,
                 balance=self.balance,
             )
+        require_torch("The mode highres of this model", "take whole or window")
         from dinotxt.inference.dense.projection import FeatureGrid
 
         grid = FeatureGrid(height, width, encoder.towers.patch_dim, feather=self.feather)
