@@ -19,11 +19,11 @@ def verify(path: Path) -> Outcome:
     Raises:
         DataError: If the folder is none of these.
     """
+    if not path.is_dir() or not _is_known(path):
+        raise DataError(f"{path} is no index, cache, run, model or export of dinotxt.")
     try:
         return _check(path)
     except DinotxtError as error:
-        if not path.is_dir() or not _is_known(path):
-            raise
         return 1, [Skip(str(path), str(error))]
 
 
@@ -35,8 +35,6 @@ def _is_known(path: Path) -> bool:
 def _check(path: Path) -> Outcome:
     from dinotxt.checkpoints.exported import file_names, is_export, read_export
 
-    if not path.is_dir() or not _is_known(path):
-        raise DataError(f"{path} is no index, cache, run, model or export of dinotxt.")
     if (path / _MANIFEST).is_file():
         return _check_manifest(path)
     if is_export(path):
